@@ -1,0 +1,53 @@
+"""A driver: the agent, kernel and JVM that run one session's code.
+
+A driver has no state of its own, only facts with times: asked for, launched, ready, adopted,
+ended. Drivers of the warm pool have no session yet; a driver belongs to at most one session in its
+life and is thrown away with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sparkowl.domain.ids import DriverId, SessionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """One row of ``drivers``."""
+
+    id: DriverId
+    #: None while it waits in the warm pool.
+    session_id: SessionId | None
+    fingerprint: str
+    #: SHA-256 of the link's bearer token; the token itself is known to the agent alone.
+    token_hash: str
+    created_at: datetime
+    #: What the launcher needs to find the process again; None until it was launched.
+    handle: str | None = None
+    ready_at: datetime | None = None
+    adopted_at: datetime | None = None
+    ended_at: datetime | None = None
+    #: Why it ended, in a sentence for the user.
+    reason: str | None = None
+    #: What the agent said of itself: versions, start marks, archive, isolation.
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fingerprint(engine_version: str, properties: Mapping[str, str]) -> str:
+    """Stands for everything that is fixed when a driver is launched.
+
+    Two sessions may use the same warm driver only if their fingerprints are equal.
+    """
+    text = json.dumps([engine_version, sorted(properties.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def expired(driver: Driver, max_age: timedelta, now: datetime) -> bool:
+    """A warm driver that waited too long is replaced: its caches and leases age."""
+    return driver.session_id is None and now >= driver.created_at + max_age

@@ -1,0 +1,329 @@
+"""A session: its states, what may happen to it, and what should be done about it next.
+
+:func:`next_step` decides and :func:`apply` changes the state; carrying a step out is the
+supervisor's work. There are no states but Athena's public ones. What looks like a sub-state is a
+fact beside the state: "CREATING without a driver" is a session that must be launched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sparkowl.domain.calculation import Calculation
+from sparkowl.domain.calculation import State as CalculationState
+from sparkowl.domain.driver import Driver
+from sparkowl.domain.errors import IllegalTransition
+from sparkowl.domain.ids import SessionId
+
+#: Athena's own sentences; it uses the first one also after an idle timeout.
+TERMINATED_REASON: Final = "Session was terminated per request"
+UNHEALTHY_REASON: Final = "Session in unhealthy state. Please create a new session"
+
+#: ``StateChangeReason`` holds at most this many characters (Athena's DescriptionString).
+REASON_LENGTH: Final = 1024
+
+
+class State(StrEnum):
+    """Athena's ``SessionState``."""
+
+    CREATING = "CREATING"
+    CREATED = "CREATED"
+    IDLE = "IDLE"
+    BUSY = "BUSY"
+    DEGRADED = "DEGRADED"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    FAILED = "FAILED"
+
+
+TERMINAL: Final = frozenset({State.TERMINATED, State.FAILED})
+#: What ListSessions shows when no state is asked for.
+ACTIVE: Final = frozenset({State.CREATING, State.CREATED, State.IDLE, State.BUSY, State.DEGRADED})
+
+
+class Event(StrEnum):
+    """Facts, in the past tense."""
+
+    DRIVER_READY = "DRIVER_READY"
+    ADOPTED = "ADOPTED"
+    START_FAILED = "START_FAILED"
+    WORK_STARTED = "WORK_STARTED"
+    WORK_ENDED = "WORK_ENDED"
+    IDLE_TIMED_OUT = "IDLE_TIMED_OUT"
+    TERMINATE_ASKED = "TERMINATE_ASKED"
+    AGENT_SILENT = "AGENT_SILENT"
+    AGENT_BACK = "AGENT_BACK"
+    AGENT_BACK_BUSY = "AGENT_BACK_BUSY"
+    DRIVER_LOST = "DRIVER_LOST"
+    DRIVER_GONE = "DRIVER_GONE"
+
+
+#: Nothing is impossible to hear once a session is ending: facts arrive late and change nothing.
+_STAYS_TERMINATING: Final = dict.fromkeys(Event, State.TERMINATING)
+_STAYS_TERMINATED: Final = dict.fromkeys(Event, State.TERMINATED)
+_STAYS_FAILED: Final = dict.fromkeys(Event, State.FAILED)
+
+TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
+    State.CREATING: {
+        Event.DRIVER_READY: State.CREATED,
+        Event.START_FAILED: State.FAILED,
+        Event.DRIVER_LOST: State.FAILED,
+        Event.TERMINATE_ASKED: State.TERMINATING,
+    },
+    State.CREATED: {
+        Event.ADOPTED: State.IDLE,
+        # Some clients take CREATED for ready; their calculation waits for the adoption.
+        Event.WORK_STARTED: State.BUSY,
+        Event.START_FAILED: State.FAILED,
+        Event.DRIVER_LOST: State.FAILED,
+        Event.TERMINATE_ASKED: State.TERMINATING,
+    },
+    State.IDLE: {
+        Event.ADOPTED: State.IDLE,
+        Event.WORK_STARTED: State.BUSY,
+        Event.WORK_ENDED: State.IDLE,
+        Event.IDLE_TIMED_OUT: State.TERMINATING,
+        Event.TERMINATE_ASKED: State.TERMINATING,
+        Event.AGENT_SILENT: State.DEGRADED,
+        Event.DRIVER_LOST: State.FAILED,
+    },
+    State.BUSY: {
+        Event.ADOPTED: State.BUSY,
+        Event.WORK_ENDED: State.IDLE,
+        Event.TERMINATE_ASKED: State.TERMINATING,
+        Event.AGENT_SILENT: State.DEGRADED,
+        Event.DRIVER_LOST: State.FAILED,
+    },
+    State.DEGRADED: {
+        Event.ADOPTED: State.DEGRADED,
+        Event.WORK_ENDED: State.DEGRADED,
+        Event.AGENT_BACK: State.IDLE,
+        Event.AGENT_BACK_BUSY: State.BUSY,
+        Event.TERMINATE_ASKED: State.TERMINATING,
+        Event.DRIVER_LOST: State.FAILED,
+    },
+    State.TERMINATING: _STAYS_TERMINATING | {Event.DRIVER_GONE: State.TERMINATED},
+    State.TERMINATED: _STAYS_TERMINATED,
+    State.FAILED: _STAYS_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One row of ``sessions``. ``version`` grows with every change (compare-and-set)."""
+
+    id: SessionId
+    work_group: str
+    state: State
+    engine_version: str
+    description: str | None
+    #: Members of StartSession that are only read back: EngineConfiguration, NotebookVersion, ...
+    request: Mapping[str, Any]
+    idle_timeout: timedelta
+    #: ``s3://bucket/prefix`` without a final slash; outputs lie under ``<it>/<session id>/``.
+    output_location: str
+    created_at: datetime
+    modified_at: datetime
+    #: When the driver became the session's: DPU time counts from here.
+    active_at: datetime | None = None
+    idle_since: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None
+    #: The start timeline: mark to seconds since the epoch, and ``warm`` or why it was cold.
+    timeline: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+    @property
+    def working_directory(self) -> str:
+        return f"{self.output_location}/{self.id}"
+
+    @property
+    def spark_properties(self) -> Mapping[str, str]:
+        """What the caller set, from both places that Athena's engines know."""
+        configuration = self.request.get("EngineConfiguration", {})
+        merged: dict[str, str] = {}
+        for classification in configuration.get("Classifications", ()):
+            merged.update(classification.get("Properties", {}))
+        merged.update(configuration.get("SparkProperties", {}))
+        return merged
+
+
+def apply(session: Session, event: Event, *, at: datetime, reason: str | None = None) -> Session:
+    """The session after ``event``; the same object when the event changes nothing.
+
+    Raises :class:`IllegalTransition` for an event that the table does not foresee.
+    """
+    state = TRANSITIONS[session.state].get(event)
+    if state is None:
+        raise IllegalTransition(f"session {session.id}: {event} in {session.state}")
+    if state is session.state:
+        return session
+    active = state in {State.CREATED, State.IDLE}
+    return replace(
+        session,
+        state=state,
+        modified_at=at,
+        active_at=at if session.active_at is None and active else session.active_at,
+        idle_since=at if state is State.IDLE else None,
+        ended_at=at if state in TERMINAL else None,
+        reason=reason[:REASON_LENGTH] if reason else session.reason,
+        version=session.version + 1,
+    )
+
+
+# --- what to do next ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start a driver for the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptDriver:
+    """Tell the ready driver that it is the session's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCalculation:
+    """Hand the calculation to the driver."""
+
+    calculation: Calculation
+
+
+@dataclass(frozen=True, slots=True)
+class CancelCalculation:
+    """Tell the driver to stop the calculation."""
+
+    calculation: Calculation
+
+
+@dataclass(frozen=True, slots=True)
+class StopDriver:
+    """End the driver, by force if need be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Write the event down."""
+
+    event: Event
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do before ``until`` (None: before something happens)."""
+
+    until: datetime | None = None
+
+
+Step = Launch | AdoptDriver | RunCalculation | CancelCalculation | StopDriver | Happened | Rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the supervisor waits for what."""
+
+    #: From StartSession to a driver that is ready.
+    start: timedelta
+    #: For an agent whose link is gone but whose process is alive, before the session is DEGRADED...
+    silent: timedelta
+    #: ...and before the driver is given up.
+    lost: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the supervisor sees when it looks at a session."""
+
+    driver: Driver | None
+    #: The driver's process is there. A driver that was never launched is not alive.
+    alive: bool
+    linked: bool
+    #: Since when the link is down; None while it is up or was never up.
+    silent_since: datetime | None
+    calculation: Calculation | None
+
+
+def next_step(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
+    """The one thing to do now for this session."""
+    if session.state in TERMINAL:
+        return StopDriver() if seen.alive else Rest()
+    if session.state is State.TERMINATING:
+        return StopDriver() if seen.alive else Happened(Event.DRIVER_GONE)
+    if session.state is State.CREATING:
+        return _start(session, seen, now, patience)
+    return _keep(session, seen, now, patience)
+
+
+def _start(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
+    driver = seen.driver
+    deadline = session.created_at + patience.start
+    if driver is None or (driver.handle is None and driver.ended_at is None):
+        return Launch()
+    if driver.ended_at is not None or not seen.alive:
+        return Happened(
+            Event.START_FAILED, driver.reason or "The Spark driver ended while starting."
+        )
+    if driver.ready_at is not None:
+        return Happened(Event.DRIVER_READY)
+    if now >= deadline:
+        seconds = int(patience.start.total_seconds())
+        return Happened(Event.START_FAILED, f"The Spark driver was not ready after {seconds} s.")
+    return Rest(until=deadline)
+
+
+def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
+    driver = seen.driver
+    if driver is None or driver.ended_at is not None or not seen.alive:
+        return Happened(Event.DRIVER_LOST, _loss(driver))
+    if not seen.linked:
+        return _await_link(session, seen, now, patience)
+    calculation = seen.calculation
+    if session.state is State.DEGRADED:
+        return Happened(Event.AGENT_BACK_BUSY if calculation else Event.AGENT_BACK)
+    if driver.adopted_at is None:
+        return AdoptDriver()
+    if session.state is State.CREATED:
+        return Happened(Event.ADOPTED)
+    if calculation is not None:
+        if calculation.state is CalculationState.CANCELING:
+            return CancelCalculation(calculation)
+        return RunCalculation(calculation)
+    if session.state is State.BUSY:
+        return Happened(Event.WORK_ENDED)
+    return _rest_idle(session, now)
+
+
+def _rest_idle(session: Session, now: datetime) -> Step:
+    assert session.idle_since is not None
+    deadline = session.idle_since + session.idle_timeout
+    if now >= deadline:
+        return Happened(Event.IDLE_TIMED_OUT, TERMINATED_REASON)
+    return Rest(until=deadline)
+
+
+def _await_link(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
+    since = seen.silent_since or now
+    if now >= since + patience.lost:
+        seconds = int(patience.lost.total_seconds())
+        return Happened(
+            Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. Its agent was silent for {seconds} s."
+        )
+    if session.state is State.DEGRADED:
+        return Rest(until=since + patience.lost)
+    if now >= since + patience.silent and session.state is not State.CREATED:
+        return Happened(Event.AGENT_SILENT, f"{UNHEALTHY_REASON}. Its agent does not answer.")
+    return Rest(
+        until=since + (patience.lost if session.state is State.CREATED else patience.silent)
+    )
+
+
+def _loss(driver: Driver | None) -> str:
+    detail = driver.reason if driver is not None and driver.reason else "The Spark driver is gone."
+    return f"{UNHEALTHY_REASON}. {detail}"

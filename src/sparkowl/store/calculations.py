@@ -1,0 +1,177 @@
+"""Calculations in the store, and the history of their changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+
+from sparkowl.domain.calculation import TERMINAL, Calculation, Event, State, apply
+from sparkowl.domain.errors import Conflict, InvalidRequest
+from sparkowl.domain.ids import CalculationId, SessionId
+from sparkowl.store import tables
+from sparkowl.store.sessions import Change
+from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
+
+_t: Final = tables.calculations.c
+_BY_ID: Final = select(tables.calculations).where(_t.id == bindparam("id"))
+_ACTIVE: Final = (
+    select(tables.calculations)
+    .where(
+        _t.session_id == bindparam("session_id"),
+        _t.state.in_([str(state) for state in State if state not in TERMINAL]),
+    )
+    .order_by(_t.submitted_at)
+    .limit(1)
+)
+
+
+def find(connection: Connection, calculation_id: str) -> Calculation | None:
+    row = connection.execute(_BY_ID, {"id": calculation_id}).one_or_none()
+    return None if row is None else _calculation(row)
+
+
+def get(connection: Connection, calculation_id: str) -> Calculation:
+    calculation = find(connection, calculation_id)
+    if calculation is None:
+        raise InvalidRequest(f"Calculation execution {calculation_id} is not found.")
+    return calculation
+
+
+def active(connection: Connection, session_id: str) -> Calculation | None:
+    """The session's calculation that has not ended; there is at most one."""
+    row = connection.execute(_ACTIVE, {"session_id": session_id}).one_or_none()
+    return None if row is None else _calculation(row)
+
+
+def insert_calculation(connection: Connection, calculation: Calculation) -> None:
+    connection.execute(
+        insert(tables.calculations).values(
+            id=calculation.id,
+            session_id=calculation.session_id,
+            description=calculation.description,
+            code=calculation.code,
+            output_location=calculation.output_location,
+            submitted_at=micros(calculation.submitted_at),
+            **_changing(calculation),
+        )
+    )
+    _record(connection, calculation, None, "START_ASKED", calculation.submitted_at)
+
+
+def change(
+    connection: Connection,
+    calculation_id: str,
+    event: Event,
+    *,
+    at: datetime,
+    reason: str | None = None,
+) -> Calculation:
+    """Apply an event and write what it changes, in one compare-and-set.
+
+    :class:`Conflict` when somebody else changed the row in between.
+    """
+    was = get(connection, calculation_id)
+    changed = apply(was, event, at=at, reason=reason)
+    if changed is was:
+        return was
+    result = connection.execute(
+        update(tables.calculations)
+        .where(_t.id == was.id, _t.version == was.version)
+        .values(**_changing(changed))
+    )
+    if result.rowcount != 1:
+        raise Conflict(f"calculation {was.id} changed since it was read")
+    _record(connection, changed, was, event, at)
+    return changed
+
+
+def set_progress(connection: Connection, calculation_id: str, percent: int) -> None:
+    """Write how far it is, if it is further than before and still runs."""
+    connection.execute(
+        update(tables.calculations)
+        .where(_t.id == calculation_id, _t.progress < percent, _t.state == str(State.RUNNING))
+        .values(progress=percent)
+    )
+
+
+def list_page(
+    connection: Connection,
+    session_id: str,
+    states: Collection[State],
+    *,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> Sequence[Calculation]:
+    """Newest first, from behind ``after`` (submission time in microseconds, id)."""
+    query = (
+        select(tables.calculations)
+        .where(_t.session_id == session_id, _t.state.in_([str(state) for state in states]))
+        .order_by(_t.submitted_at.desc(), _t.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(tuple_(_t.submitted_at, _t.id) < after)
+    return [_calculation(row) for row in connection.execute(query)]
+
+
+def history(connection: Connection, calculation_id: str) -> Sequence[Change]:
+    """The changes of a calculation, oldest first."""
+    e = tables.calculation_events.c
+    rows = connection.execute(
+        select(e.event, e.from_state, e.to_state, e.reason, e.at)
+        .where(e.calculation_id == calculation_id)
+        .order_by(e.number)
+    )
+    return [
+        Change(row.event, row.from_state, row.to_state, row.reason, moment(row.at)) for row in rows
+    ]
+
+
+def _record(
+    connection: Connection,
+    calculation: Calculation,
+    was: Calculation | None,
+    event: str,
+    at: datetime,
+) -> None:
+    connection.execute(
+        insert(tables.calculation_events).values(
+            calculation_id=calculation.id,
+            event=str(event),
+            from_state=None if was is None else str(was.state),
+            to_state=str(calculation.state),
+            reason=calculation.reason,
+            at=micros(at),
+        )
+    )
+
+
+def _changing(calculation: Calculation) -> dict[str, Any]:
+    return {
+        "state": str(calculation.state),
+        "started_at": optional_micros(calculation.started_at),
+        "completed_at": optional_micros(calculation.completed_at),
+        "reason": calculation.reason,
+        "progress": calculation.progress,
+        "version": calculation.version,
+    }
+
+
+def _calculation(row: Row[Any]) -> Calculation:
+    return Calculation(
+        id=CalculationId(row.id),
+        session_id=SessionId(row.session_id),
+        state=State(row.state),
+        description=row.description,
+        code=row.code,
+        output_location=row.output_location,
+        submitted_at=moment(row.submitted_at),
+        started_at=optional_moment(row.started_at),
+        completed_at=optional_moment(row.completed_at),
+        reason=row.reason,
+        progress=row.progress,
+        version=row.version,
+    )

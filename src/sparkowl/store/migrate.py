@@ -1,0 +1,42 @@
+"""Bringing a database up to date, with Alembic.
+
+A database that a newer server made is refused: its rows may mean what this server does not know.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+HERE = Path(__file__).parent
+
+
+class NewerDatabase(Exception):
+    """The database was made by a newer SparkOwl."""
+
+
+def upgrade(path: Path) -> None:
+    """Apply the migrations that the database file lacks; make it when it is missing."""
+    config = Config()
+    config.set_main_option("script_location", str(HERE / "migrations"))
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+            scripts = ScriptDirectory.from_config(config)
+            known = {script.revision for script in scripts.walk_revisions()}
+            if current is not None and current not in known:
+                raise NewerDatabase(
+                    f"{path} is at revision {current}, which this SparkOwl does not know. "
+                    "Use the SparkOwl that made it, or a newer one."
+                )
+            if current != scripts.get_current_head():
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    finally:
+        engine.dispose()

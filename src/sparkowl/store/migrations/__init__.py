@@ -1,0 +1,1 @@
+"""Alembic's scripts: each file of ``versions`` is one step, never edited after a release."""

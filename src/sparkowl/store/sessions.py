@@ -1,0 +1,188 @@
+"""Sessions in the store, and the history of their changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, tuple_, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from sparkowl.domain.errors import Conflict, InvalidRequest
+from sparkowl.domain.ids import SessionId
+from sparkowl.domain.session import Event, Session, State, apply
+from sparkowl.store import tables
+from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
+
+_t: Final = tables.sessions.c
+_BY_ID: Final = select(tables.sessions).where(_t.id == bindparam("id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of a session's history."""
+
+    event: str
+    from_state: str | None
+    to_state: str
+    reason: str | None
+    at: datetime
+
+
+def find(connection: Connection, session_id: str) -> Session | None:
+    row = connection.execute(_BY_ID, {"id": session_id}).one_or_none()
+    return None if row is None else _session(row)
+
+
+def get(connection: Connection, session_id: str) -> Session:
+    """The session. Athena calls an unknown one an invalid request, and clients rely on it."""
+    session = find(connection, session_id)
+    if session is None:
+        raise InvalidRequest(f"Session {session_id} is not found.")
+    return session
+
+
+def insert_session(connection: Connection, session: Session) -> None:
+    connection.execute(insert(tables.sessions).values(id=session.id, **_values(session)))
+    _record(connection, session, None, "START_ASKED")
+
+
+def change(
+    connection: Connection,
+    session_id: str,
+    event: Event,
+    *,
+    at: datetime,
+    reason: str | None = None,
+) -> Session:
+    """Apply an event and write what it changes, in one compare-and-set.
+
+    :class:`Conflict` when somebody else changed the row in between.
+    """
+    was = get(connection, session_id)
+    changed = apply(was, event, at=at, reason=reason)
+    if changed is was:
+        return was
+    result = connection.execute(
+        update(tables.sessions)
+        .where(_t.id == was.id, _t.version == was.version)
+        .values(**_values(changed))
+    )
+    if result.rowcount != 1:
+        raise Conflict(f"session {was.id} changed since it was read")
+    _record(connection, changed, was, event)
+    return changed
+
+
+def set_timeline(connection: Connection, session: Session) -> None:
+    """Write the start timeline: a fact, true whatever the state is by now."""
+    connection.execute(
+        update(tables.sessions)
+        .where(_t.id == session.id)
+        .values(timeline=json.dumps(dict(session.timeline)))
+    )
+
+
+def list_page(
+    connection: Connection,
+    work_group: str,
+    states: Collection[State],
+    *,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> Sequence[Session]:
+    """Newest first, from behind ``after`` (creation time in microseconds, id)."""
+    query = (
+        select(tables.sessions)
+        .where(_t.work_group == work_group, _t.state.in_([str(state) for state in states]))
+        .order_by(_t.created_at.desc(), _t.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(_older(after))
+    return [_session(row) for row in connection.execute(query)]
+
+
+def _older(after: tuple[int, str]) -> ColumnElement[bool]:
+    return tuple_(_t.created_at, _t.id) < after
+
+
+def list_live(connection: Connection) -> Sequence[Session]:
+    """Sessions that have not ended."""
+    rows = connection.execute(select(tables.sessions).where(_t.ended_at.is_(None)))
+    return [_session(row) for row in rows]
+
+
+def count_live(connection: Connection) -> int:
+    query = select(func.count()).select_from(tables.sessions).where(_t.ended_at.is_(None))
+    return int(connection.execute(query).scalar_one())
+
+
+def history(connection: Connection, session_id: str) -> Sequence[Change]:
+    """The changes of a session, oldest first."""
+    e = tables.session_events.c
+    rows = connection.execute(
+        select(e.event, e.from_state, e.to_state, e.reason, e.at)
+        .where(e.session_id == session_id)
+        .order_by(e.number)
+    )
+    return [
+        Change(row.event, row.from_state, row.to_state, row.reason, moment(row.at)) for row in rows
+    ]
+
+
+def _record(connection: Connection, session: Session, was: Session | None, event: str) -> None:
+    connection.execute(
+        insert(tables.session_events).values(
+            session_id=session.id,
+            event=str(event),
+            from_state=None if was is None else str(was.state),
+            to_state=str(session.state),
+            reason=session.reason,
+            at=micros(session.modified_at),
+        )
+    )
+
+
+def _values(session: Session) -> dict[str, Any]:
+    return {
+        "work_group": session.work_group,
+        "state": str(session.state),
+        "engine_version": session.engine_version,
+        "description": session.description,
+        "request": json.dumps(dict(session.request)),
+        "idle_timeout": session.idle_timeout // timedelta(microseconds=1),
+        "output_location": session.output_location,
+        "created_at": micros(session.created_at),
+        "modified_at": micros(session.modified_at),
+        "active_at": optional_micros(session.active_at),
+        "idle_since": optional_micros(session.idle_since),
+        "ended_at": optional_micros(session.ended_at),
+        "reason": session.reason,
+        "timeline": json.dumps(dict(session.timeline)),
+        "version": session.version,
+    }
+
+
+def _session(row: Row[Any]) -> Session:
+    return Session(
+        id=SessionId(row.id),
+        work_group=row.work_group,
+        state=State(row.state),
+        engine_version=row.engine_version,
+        description=row.description,
+        request=json.loads(row.request),
+        idle_timeout=timedelta(microseconds=row.idle_timeout),
+        output_location=row.output_location,
+        created_at=moment(row.created_at),
+        modified_at=moment(row.modified_at),
+        active_at=optional_moment(row.active_at),
+        idle_since=optional_moment(row.idle_since),
+        ended_at=optional_moment(row.ended_at),
+        reason=row.reason,
+        timeline=json.loads(row.timeline),
+        version=row.version,
+    )

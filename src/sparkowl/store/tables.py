@@ -1,0 +1,149 @@
+"""The tables. Migrations make them; a test compares both.
+
+Times are integers, microseconds since the epoch: exact, sortable, and the same on every engine.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+workgroups = Table(
+    "workgroups",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("description", Text),
+    Column("configuration", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("work_group", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("engine_version", String(128), nullable=False),
+    Column("description", Text),
+    Column("request", Text, nullable=False),
+    Column("idle_timeout", BigInteger, nullable=False),
+    Column("output_location", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("modified_at", BigInteger, nullable=False),
+    Column("active_at", BigInteger),
+    Column("idle_since", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("reason", Text),
+    Column("timeline", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # ListSessions: newest first within a workgroup, with or without a state.
+    Index("sessions_by_age", "work_group", "created_at", "id"),
+    Index("sessions_by_state", "work_group", "state", "created_at", "id"),
+    # The supervisor's start-up and the limits look for the few that are live.
+    Index("sessions_live", "ended_at"),
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("session_id", String(36), ForeignKey("sessions.id"), nullable=False, index=True),
+    Column("event", String(32), nullable=False),
+    Column("from_state", String(16)),
+    Column("to_state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("at", BigInteger, nullable=False),
+)
+
+calculations = Table(
+    "calculations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("session_id", String(36), ForeignKey("sessions.id"), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("description", Text),
+    Column("code", Text, nullable=False),
+    Column("output_location", Text, nullable=False),
+    Column("submitted_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    Column("reason", Text),
+    Column("progress", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Index("calculations_by_age", "session_id", "submitted_at", "id"),
+    Index("calculations_by_state", "session_id", "state", "submitted_at", "id"),
+)
+
+calculation_events = Table(
+    "calculation_events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("calculation_id", String(36), ForeignKey("calculations.id"), nullable=False, index=True),
+    Column("event", String(32), nullable=False),
+    Column("from_state", String(16)),
+    Column("to_state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("at", BigInteger, nullable=False),
+)
+
+drivers = Table(
+    "drivers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("session_id", String(36), index=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("token_hash", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("handle", Text),
+    Column("ready_at", BigInteger),
+    Column("adopted_at", BigInteger),
+    Column("ended_at", BigInteger, index=True),
+    Column("reason", Text),
+    Column("details", Text, nullable=False),
+)
+
+request_tokens = Table(
+    "request_tokens",
+    metadata,
+    Column("operation", String(64), primary_key=True),
+    Column("token", String(128), primary_key=True),
+    Column("parameters", String(64), nullable=False),
+    Column("resource_id", String(36), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(at: datetime) -> int:
+    """A time as the tables hold it."""
+    elapsed = at - _EPOCH
+    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+
+
+def optional_micros(at: datetime | None) -> int | None:
+    return None if at is None else micros(at)
+
+
+def moment(value: int) -> datetime:
+    """The time that a table holds."""
+    return datetime.fromtimestamp(value // 1_000_000, UTC).replace(microsecond=value % 1_000_000)
+
+
+def optional_moment(value: int | None) -> datetime | None:
+    return None if value is None else moment(value)
