@@ -16,7 +16,7 @@ from typing import Any, Final
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.errors import IllegalTransition
+from sparkowl.domain.errors import IllegalTransition, InvalidRequest
 from sparkowl.domain.ids import SessionId
 
 #: Athena's own sentences; it uses the first one also after an idle timeout.
@@ -173,6 +173,19 @@ def apply(session: Session, event: Event, *, at: datetime, reason: str | None = 
         reason=reason[:REASON_LENGTH] if reason else session.reason,
         version=session.version + 1,
     )
+
+
+def created_warm(session: Session, *, at: datetime) -> Session:
+    """A new session that found a warm driver: it begins as CREATED."""
+    return replace(session, state=State.CREATED, active_at=at)
+
+
+def require_room(session: Session) -> None:
+    """Raise unless the session takes a calculation now. The text is one that clients match."""
+    if session.state not in {State.CREATED, State.IDLE}:
+        raise InvalidRequest(
+            f"Session is in the {session.state} state; needs to be IDLE to accept Calculations."
+        )
 
 
 # --- what to do next ---------------------------------------------------------------------------

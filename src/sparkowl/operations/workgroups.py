@@ -1,0 +1,84 @@
+"""Workgroups and engines, as far as they can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from sparkowl.domain.workgroup import ENGINE_VERSIONS
+from sparkowl.operations.context import Context
+from sparkowl.operations.paging import Pages
+from sparkowl.store import workgroups
+
+Input = Mapping[str, Any]
+Output = dict[str, Any]
+
+#: The runtime that Athena's model gives as its example; sizes are fixed at one DPU.
+_DPU_SIZES: Final = (("Athena notebook version 1", (1,)),)
+
+
+async def get_work_group(ctx: Context, request: Input) -> Output:
+    work_group = await ctx.store.read(lambda tx: workgroups.get(tx, request["WorkGroup"]))
+    return {
+        "WorkGroup": {
+            "Name": work_group.name,
+            "State": work_group.state,
+            "Description": work_group.description,
+            "Configuration": work_group.configuration,
+            "CreationTime": work_group.created_at,
+        }
+    }
+
+
+async def list_work_groups(ctx: Context, request: Input) -> Output:
+    """In the order of names."""
+
+    def read(tx: Connection) -> Output:
+        rows, token = Pages(ctx.paging_key, "ListWorkGroups", request, 50).page(
+            lambda after, limit: workgroups.list_page(tx, after=after, limit=limit),
+            lambda work_group: work_group.name,
+        )
+        summaries = [
+            {
+                "Name": work_group.name,
+                "State": work_group.state,
+                "Description": work_group.description,
+                "CreationTime": work_group.created_at,
+                "EngineVersion": work_group.configuration["EngineVersion"],
+            }
+            for work_group in rows
+        ]
+        return {"WorkGroups": summaries, "NextToken": token}
+
+    return await ctx.store.read(read)
+
+
+async def list_engine_versions(ctx: Context, request: Input) -> Output:
+    versions = list(ENGINE_VERSIONS.items())
+    rows, token = Pages(ctx.paging_key, "ListEngineVersions", request, 10).page(
+        lambda after, limit: versions[after or 0 :][:limit],
+        lambda row: versions.index(row) + 1,
+    )
+    return {
+        "EngineVersions": [
+            {"SelectedEngineVersion": selected, "EffectiveEngineVersion": effective}
+            for selected, effective in rows
+        ],
+        "NextToken": token,
+    }
+
+
+async def list_application_dpu_sizes(ctx: Context, request: Input) -> Output:
+    rows, token = Pages(ctx.paging_key, "ListApplicationDPUSizes", request, 100).page(
+        lambda after, limit: _DPU_SIZES[after or 0 :][:limit],
+        lambda row: _DPU_SIZES.index(row) + 1,
+    )
+    return {
+        "ApplicationDPUSizes": [
+            {"ApplicationRuntimeId": runtime, "SupportedDPUSizes": list(sizes)}
+            for runtime, sizes in rows
+        ],
+        "NextToken": token,
+    }
