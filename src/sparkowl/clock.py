@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Protocol
@@ -16,8 +17,8 @@ class Clock(Protocol):
         """The current time, aware, in UTC."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Return when ``seconds`` have passed on this clock."""
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Return when ``event`` is set or ``seconds`` have passed (None: only when it is set)."""
         ...
 
 
@@ -27,8 +28,10 @@ class System:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
 
 class Manual:
@@ -37,24 +40,25 @@ class Manual:
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = start
         self._order = count()
-        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+        self._due: list[tuple[datetime, int, asyncio.Timeout]] = []
 
     def now(self) -> datetime:
         return self._now
 
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        due = self._now + timedelta(seconds=seconds)
-        heapq.heappush(self._sleepers, (due, next(self._order), done))
-        await done
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as patience:
+                if seconds is not None:
+                    due = self._now + timedelta(seconds=max(seconds, 0))
+                    heapq.heappush(self._due, (due, next(self._order), patience))
+                    self.advance(0)
+                await event.wait()
 
     def advance(self, seconds: float) -> None:
-        """Turn the clock; sleepers that are due wake in the order of their times."""
+        """Turn the clock; those whose time has come stop waiting."""
         self._now += timedelta(seconds=seconds)
-        while self._sleepers and self._sleepers[0][0] <= self._now:
-            _, _, done = heapq.heappop(self._sleepers)
-            if not done.done():
-                done.set_result(None)
+        while self._due and self._due[0][0] <= self._now:
+            _, _, patience = heapq.heappop(self._due)
+            # One that stopped waiting before its time cannot be hurried any more.
+            with suppress(RuntimeError):
+                patience.reschedule(0)

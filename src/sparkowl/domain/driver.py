@@ -25,8 +25,6 @@ class Driver:
     #: None while it waits in the warm pool.
     session_id: SessionId | None
     fingerprint: str
-    #: SHA-256 of the link's bearer token; the token itself is known to the agent alone.
-    token_hash: str
     created_at: datetime
     #: What the launcher needs to find the process again; None until it was launched.
     handle: str | None = None

@@ -265,10 +265,12 @@ class Situation:
 
 def next_step(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
     """The one thing to do now for this session."""
+    # Also a driver that died by itself is stopped once: that clears what it left behind.
+    left = seen.driver is not None and seen.driver.ended_at is None
     if session.state in TERMINAL:
-        return StopDriver() if seen.alive else Rest()
+        return StopDriver() if left else Rest()
     if session.state is State.TERMINATING:
-        return StopDriver() if seen.alive else Happened(Event.DRIVER_GONE)
+        return StopDriver() if left else Happened(Event.DRIVER_GONE)
     if session.state is State.CREATING:
         return _start(session, seen, now, patience)
     return _keep(session, seen, now, patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +15,8 @@ from sparkowl.domain.ids import CalculationId, SessionId
 from sparkowl.store import tables
 from sparkowl.store.sessions import Change
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
+
+log = logging.getLogger(__name__)
 
 _t: Final = tables.calculations.c
 _BY_ID: Final = select(tables.calculations).where(_t.id == bindparam("id"))
@@ -137,6 +140,11 @@ def _record(
     event: str,
     at: datetime,
 ) -> None:
+    """The change in the history and in the log."""
+    log.info(
+        "calculation changed",
+        extra={"calculation": calculation.id, "event": str(event), "state": str(calculation.state)},
+    )
     connection.execute(
         insert(tables.calculation_events).values(
             calculation_id=calculation.id,

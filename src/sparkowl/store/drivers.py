@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import DriverId, SessionId
@@ -36,7 +36,6 @@ def insert_driver(connection: Connection, driver: Driver) -> None:
             id=driver.id,
             session_id=driver.session_id,
             fingerprint=driver.fingerprint,
-            token_hash=driver.token_hash,
             created_at=micros(driver.created_at),
             handle=driver.handle,
             ready_at=optional_micros(driver.ready_at),
@@ -57,6 +56,7 @@ def take_warm(connection: Connection, fingerprint: str, session_id: SessionId) -
             _t.fingerprint == fingerprint,
             _t.ready_at.is_not(None),
             _t.ended_at.is_(None),
+            _t.reason.is_(None),
         )
         .order_by(_t.ready_at)
         .limit(1)
@@ -66,10 +66,30 @@ def take_warm(connection: Connection, fingerprint: str, session_id: SessionId) -
         return None
     taken = connection.execute(
         update(tables.drivers)
-        .where(_t.id == driver_id, _t.session_id.is_(None), _t.ended_at.is_(None))
+        .where(_t.id == driver_id, _t.session_id.is_(None), _t.reason.is_(None))
         .values(session_id=session_id)
     )
     return get(connection, driver_id) if taken.rowcount == 1 else None
+
+
+def withdraw(connection: Connection, driver_id: DriverId, reason: str) -> bool:
+    """Take a waiting driver out of the pool, so that no session gets it; False: one has it."""
+    result = connection.execute(
+        update(tables.drivers)
+        .where(_t.id == driver_id, _t.session_id.is_(None))
+        .values(reason=func.coalesce(_t.reason, reason))
+    )
+    return result.rowcount == 1
+
+
+def count_starting(connection: Connection) -> int:
+    """Drivers that are not ready yet."""
+    query = (
+        select(func.count())
+        .select_from(tables.drivers)
+        .where(_t.ended_at.is_(None), _t.ready_at.is_(None))
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def attach(connection: Connection, driver_id: DriverId, handle: str) -> None:
@@ -116,7 +136,6 @@ def _driver(row: Row[Any]) -> Driver:
         id=DriverId(row.id),
         session_id=None if row.session_id is None else SessionId(row.session_id),
         fingerprint=row.fingerprint,
-        token_hash=row.token_hash,
         created_at=moment(row.created_at),
         handle=row.handle,
         ready_at=optional_moment(row.ready_at),

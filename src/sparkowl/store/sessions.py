@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,8 @@ from sparkowl.domain.ids import SessionId
 from sparkowl.domain.session import Event, Session, State, apply
 from sparkowl.store import tables
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
+
+log = logging.getLogger(__name__)
 
 _t: Final = tables.sessions.c
 _BY_ID: Final = select(tables.sessions).where(_t.id == bindparam("id"))
@@ -135,6 +138,11 @@ def history(connection: Connection, session_id: str) -> Sequence[Change]:
 
 
 def _record(connection: Connection, session: Session, was: Session | None, event: str) -> None:
+    """The change in the history and in the log."""
+    log.info(
+        "session changed",
+        extra={"session": session.id, "event": str(event), "state": str(session.state)},
+    )
     connection.execute(
         insert(tables.session_events).values(
             session_id=session.id,

@@ -107,7 +107,6 @@ drivers = Table(
     Column("id", String(36), primary_key=True),
     Column("session_id", String(36), index=True),
     Column("fingerprint", String(64), nullable=False),
-    Column("token_hash", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("handle", Text),
     Column("ready_at", BigInteger),

@@ -13,7 +13,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("session_id", sa.String(length=36), nullable=True),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("token_hash", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("handle", sa.Text(), nullable=True),
         sa.Column("ready_at", sa.BigInteger(), nullable=True),

@@ -1,0 +1,296 @@
+"""The composition root: the only file that knows every room, and the order of start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import json
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from sqlalchemy import Connection
+
+from sparkowl import credentials
+from sparkowl.clock import Clock, System
+from sparkowl.config import Settings
+from sparkowl.domain import workgroup
+from sparkowl.domain.limits import Limits
+from sparkowl.domain.session import Patience
+from sparkowl.http.aws import AthenaDoor
+from sparkowl.http.drivers import DriversDoor
+from sparkowl.http.server import Server
+from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.fake import FakeLauncher
+from sparkowl.launchers.local import LocalLauncher, LocalSettings
+from sparkowl.objects.files import Files
+from sparkowl.operations import Context
+from sparkowl.s3.door import S3Door
+from sparkowl.store import Store, workgroups
+from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.sessions import Means
+from sparkowl.supervisor.supervisor import PoolSize, Supervisor
+
+log = logging.getLogger(__name__)
+
+#: Where the commands find the running server.
+ADDRESS_FILE: Final = "server.json"
+
+
+class StartError(Exception):
+    """The server cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that accepts calls."""
+
+    url: str
+    credentials: credentials.Credentials
+    store: Store
+    files: Files
+    launcher: Launcher
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    ready: Callable[[Running], None],
+    clock: Clock | None = None,
+) -> None:
+    """Run the server until ``stop`` is set; ``ready`` is called once it accepts calls.
+
+    Raises :class:`StartError` when the port or the data directory cannot be had.
+    """
+    _refuse_open_door(settings)
+    clock = clock or System()
+    with _data_dir(settings) as data_dir, _listening(settings) as listener:
+        running, supervisor, asgi = _assemble(settings, clock, data_dir, listener)
+        try:
+            await _prepare(running, settings, clock)
+            await supervisor.recover()
+            async with _working(supervisor), _answering(asgi, listener):
+                with _announced(data_dir, running.url):
+                    ready(running)
+                    await stop.wait()
+            await supervisor.stop(keep_sessions=settings.keep_sessions)
+        finally:
+            running.store.close()
+
+
+def _assemble(
+    settings: Settings, clock: Clock, data_dir: Path, listener: socket.socket
+) -> tuple[Running, Supervisor, Server]:
+    """Every part, each given what it needs and nothing else."""
+    keys = credentials.load_or_create(data_dir)
+    store = Store.open(data_dir / "sparkowl.db")
+    files = Files(data_dir / "buckets", data_dir / "staging")
+    links = Links(store, clock, keys.key_for("links"))
+    url = _url(settings.host, listener)
+    launcher = _launcher(settings, data_dir, files, links, url)
+    driver = settings.driver
+    means = Means(
+        store=store,
+        clock=clock,
+        launcher=launcher,
+        links=links,
+        files=files,
+        patience=Patience(
+            start=timedelta(seconds=driver.start_timeout_s),
+            silent=timedelta(seconds=driver.silent_after_s),
+            lost=timedelta(seconds=driver.lost_after_s),
+        ),
+        stop_grace_s=driver.stop_grace_s,
+        starts_at_once=driver.starts_at_once,
+    )
+    pool = settings.pool
+    supervisor = Supervisor(
+        means, PoolSize(members=pool.size, max_age=timedelta(seconds=pool.max_age_s))
+    )
+    context = Context(
+        store=store,
+        clock=clock,
+        limits=Limits(
+            sessions=settings.limits.sessions,
+            session_dpus=settings.limits.session_dpus,
+            account_dpus=settings.limits.account_dpus,
+        ),
+        output_location=settings.output_location.rstrip("/"),
+        paging_key=keys.key_for("paging"),
+        wake=supervisor.wake,
+    )
+    asgi = Server(
+        AthenaDoor(context, keys.secret_of, settings.limits.request_body_bytes),
+        S3Door(files, keys.secret_of, clock, settings.region),
+        DriversDoor(links),
+    )
+    running = Running(url=url, credentials=keys, store=store, files=files, launcher=launcher)
+    return running, supervisor, asgi
+
+
+def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:
+    if settings.launcher == "fake":
+        return FakeLauncher(links.serve)
+    driver = settings.driver
+    local = LocalSettings(
+        drivers_dir=data_dir / "drivers",
+        buckets_dir=files.root,
+        data_dir=data_dir,
+        cache_dir=settings.cache_dir,
+        java_home=driver.java_home,
+        heap=driver.heap,
+        cores=driver.cores,
+        output_limit_bytes=driver.output_limit_bytes,
+        away_idle_s=driver.away_idle_s,
+        away_busy_s=driver.away_busy_s,
+        confine=driver.isolation == "auto",
+        writable=driver.writable,
+    )
+    return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
+
+
+async def _prepare(running: Running, settings: Settings, clock: Clock) -> None:
+    """What a new account has: its workgroups, and a bucket for results."""
+    bucket, _ = split_uri(settings.output_location)
+    if bucket not in running.files.buckets():
+        await asyncio.to_thread(running.files.create_bucket, bucket)
+
+    def write(tx: Connection) -> None:
+        for group in workgroup.built_in(settings.output_location.rstrip("/"), clock.now()):
+            if workgroups.find(tx, group.name) is None:
+                workgroups.insert_work_group(tx, group)
+
+    await running.store.write(write)
+
+
+# --- what a running server holds ---------------------------------------------------------------
+
+
+@contextmanager
+def _data_dir(settings: Settings) -> Iterator[Path]:
+    """The data directory, held against a second server."""
+    data_dir = settings.data_dir
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"The data directory {data_dir} cannot be used: {error}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(
+                f"Another SparkOwl runs on {data_dir}. Stop it, or give --data-dir."
+            ) from error
+        yield data_dir
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """The bound socket. It is bound before anything else starts, so a taken port costs nothing."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Asyncio switches Nagle's algorithm off only for sockets that name TCP; with it on, every
+    # answer waits some 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise StartError(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                "Give another --port (0 takes a free one)."
+            ) from error
+        yield listener
+
+
+@contextmanager
+def _announced(data_dir: Path, url: str) -> Iterator[None]:
+    """``server.json`` tells ``sparkowl env`` where the server is."""
+    file = data_dir / ADDRESS_FILE
+    file.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _working(supervisor: Supervisor) -> AsyncIterator[None]:
+    work = asyncio.create_task(supervisor.run(), name="supervisor")
+    try:
+        yield
+    finally:
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+
+@asynccontextmanager
+async def _answering(asgi: Server, listener: socket.socket) -> AsyncIterator[None]:
+    """Uvicorn, without its own signal handlers and its own log."""
+    config = uvicorn.Config(
+        asgi,
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        # A link that is half dead is found by these pings, not by TCP.
+        ws_ping_interval=10,
+        ws_ping_timeout=20,
+        server_header=False,
+    )
+    server = _Uvicorn(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        await server.accepting.wait()
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the command line's; uvicorn would raise them again at its end."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    """The port equals running code: beyond loopback it needs TLS, which a proxy must bring."""
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if not loopback and not settings.behind_proxy:
+        raise StartError(
+            f"Refusing to listen on {settings.host} without TLS. "
+            "Put a proxy that terminates TLS in front, and say --behind-proxy."
+        )
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  not bound here
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

@@ -1,0 +1,185 @@
+"""Every setting, once. Nobody else reads the environment or the settings file.
+
+Settings come, the later ones winning, from the defaults here, ``sparkowl.toml`` in the data
+directory (or the file that ``SPARKOWL_CONFIG`` names), environment variables
+(``SPARKOWL_DRIVER__HEAP=2g`` is ``heap`` of ``[driver]``), and the command line. A key that does
+not exist stops the start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+def default_data_dir() -> Path:
+    """``$SPARKOWL_DATA_DIR``, else ``sparkowl`` in the XDG data folder."""
+    named = os.environ.get("SPARKOWL_DATA_DIR")
+    if named:
+        return Path(named).expanduser().resolve()
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "sparkowl"
+
+
+def default_cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sparkowl"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DriverSection(_Section):
+    heap: str = "1g"
+    """Maximum heap of a driver's JVM, in Java's notation."""
+
+    cores: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Tasks that a session runs at once; all the machine's processors by default."""
+
+    java_home: str | None = None
+    """Java 17 or 21 to use. Unset: JAVA_HOME, then java on the PATH, then the one in the
+    dependencies."""
+
+    isolation: Literal["auto", "none"] = "auto"
+    """``auto``: user code may write only to its own folders, the buckets and /tmp, and may not read
+    the server's files (Landlock, Linux 5.13 and newer). ``none``: no such limits."""
+
+    writable: tuple[str, ...] = ()
+    """Further folders that user code may write to."""
+
+    output_limit_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    """Stdout and stderr of a calculation are each cut after this many bytes."""
+
+    start_timeout_s: Positive = 180
+    """A driver that is not ready by then is given up."""
+
+    starts_at_once: int = Field(2, ge=1)
+    """Drivers that may be starting at once; further sessions wait in CREATING."""
+
+    stop_grace_s: Positive = 5
+    """A driver that is asked to end is killed after this long."""
+
+    silent_after_s: Positive = 20
+    """A session whose agent has lost its link this long is DEGRADED."""
+
+    lost_after_s: Positive = 120
+    """A driver whose agent has lost its link this long is given up."""
+
+    away_idle_s: Positive = 15 * 60
+    """An agent ends itself when the server stays away this long while nothing runs..."""
+
+    away_busy_s: Positive = 12 * 3600
+    """...and this long while a calculation runs."""
+
+    @field_validator("heap")
+    @classmethod
+    def _heap(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9][0-9]*[kmgKMG]", value):
+            raise ValueError("must be a number with k, m or g, such as 1g")
+        return value
+
+
+class PoolSection(_Section):
+    size: int = Field(1, ge=0)
+    """Drivers that wait for a session. 0: every session starts cold."""
+
+    max_age_s: Positive = 3600
+    """A driver that waited this long is replaced."""
+
+
+class LimitsSection(_Section):
+    sessions: int = Field(20, ge=1)
+    """Sessions that may live at once."""
+
+    session_dpus: int = Field(60, ge=2)
+    """Largest MaxConcurrentDpus (AWS: 60)."""
+
+    account_dpus: int = Field(160, ge=1)
+    """DPUs in use at once (AWS: 160). A session on one machine uses one."""
+
+    request_body_bytes: int = Field(16 * 1024 * 1024, ge=1024)
+    """Largest body of an API request. Objects are not limited by it."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="SPARKOWL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Database, keys, buckets and the drivers' folders."""
+
+    cache_dir: Path = Field(default_factory=default_cache_dir)
+    """What can be made again: class-data archives."""
+
+    config: Path | None = None
+    """The settings file, instead of ``sparkowl.toml`` in the data directory."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback only with ``behind_proxy``."""
+
+    port: int = Field(8765, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+
+    behind_proxy: bool = False
+    """A proxy in front terminates TLS, so listening beyond loopback is safe."""
+
+    account: str = Field("000000000000", pattern=r"^[0-9]{12}$")
+    """AWS account number in ARNs."""
+
+    region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$")
+    """AWS region that ``sparkowl env`` prints."""
+
+    output_location: str = Field("s3://sparkowl-results", pattern=r"^s3://[a-z0-9.-]+(/.*)?$")
+    """Where outputs go when a workgroup names no location; the bucket is made at start."""
+
+    launcher: Literal["local", "fake"] = "local"
+    """``local``: real drivers on this machine. ``fake``: no Spark at all, for work on the API."""
+
+    keep_sessions: bool = False
+    """Leave sessions running when the server stops."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_json: bool = False
+
+    driver: DriverSection = DriverSection()
+    pool: PoolSection = PoolSection()
+    limits: LimitsSection = LimitsSection()
+
+    @field_validator("data_dir", "cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        given: dict[str, Any] = init_settings()
+        data_dir = Path(given.get("data_dir") or default_data_dir())
+        named = os.environ.get("SPARKOWL_CONFIG")
+        file = Path(named) if named else data_dir / "sparkowl.toml"
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, toml

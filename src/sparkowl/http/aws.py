@@ -1,0 +1,131 @@
+"""Athena's door: one request from bytes to bytes, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.types import Receive, Scope, Send
+
+from sparkowl import telemetry
+from sparkowl.domain.errors import RequestError, UnknownOperation
+from sparkowl.operations import OPERATIONS, Context
+from sparkowl.protocol.decode import decode, operation_of
+from sparkowl.protocol.encode import encode, encode_error
+from sparkowl.protocol.errors import INTERNAL, BodyTooLarge, wire_error
+from sparkowl.protocol.sigv4 import SignatureError, SignedRequest, verify
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: status, body, and the error's code if it is one."""
+
+    status: int
+    body: bytes
+    error: str | None = None
+
+
+class AthenaDoor:
+    """``POST /`` in AWS JSON 1.1."""
+
+    def __init__(
+        self, context: Context, secret_of: Callable[[str], str | None], body_limit: int
+    ) -> None:
+        self._context = context
+        self._secret_of = secret_of
+        self._body_limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = str(uuid4())
+        began = perf_counter()
+        headers = _headers(scope)
+        target = dict(headers).get("x-amz-target")
+        with telemetry.request(request_id):
+            try:
+                body = await _read(receive, headers, self._body_limit)
+                answer = await self._answer(scope, headers, target, body)
+            except Exception as error:  # noqa: BLE001  one of the four places: becomes an answer
+                answer = _refusal(error)
+            _report(target, answer, perf_counter() - began)
+        await _send(send, answer, request_id)
+
+    async def _answer(
+        self, scope: Scope, headers: list[tuple[str, str]], target: str | None, body: bytes
+    ) -> Answer:
+        """The request line: verify, decode, call, encode."""
+        signed = SignedRequest(
+            scope["method"],
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"].decode("latin-1"),
+            headers,
+        )
+        now = self._context.clock.now()
+        verify(signed, secret_of=self._secret_of, now=now, service="athena", body=body)
+        model = operation_of(target)
+        call = decode(model, body)
+        operation = OPERATIONS.get(call.operation)
+        if operation is None:
+            raise UnknownOperation(
+                f"{call.operation} is an operation of Athena that SparkOwl has not built."
+            )
+        output = await operation(self._context, call.input)
+        return Answer(200, encode(model, output))
+
+
+def _report(target: str | None, answer: Answer, seconds: float) -> None:
+    """One line a call; clients poll, so reads that went well are for debugging only."""
+    name = (target or "-").rpartition(".")[2][:128]
+    polling = answer.status == 200 and name.startswith(("Get", "List"))
+    level = logging.DEBUG if polling else logging.INFO
+    if log.isEnabledFor(level):
+        fields = {"operation": name, "status": answer.status, "error": answer.error}
+        log.log(level, "call", extra=fields | {"ms": round(seconds * 1000, 1)})
+
+
+def _refusal(error: Exception) -> Answer:
+    wire = wire_error(error)
+    if wire is INTERNAL:
+        log.error("call failed", exc_info=error)
+        message = "Internal error; the server's log has it under this request id."
+    else:
+        assert isinstance(error, RequestError | SignatureError | BodyTooLarge)
+        message = str(error)
+    return Answer(wire.status, encode_error(wire.code, message, wire.members), wire.code)
+
+
+async def _read(receive: Receive, headers: list[tuple[str, str]], limit: int) -> bytes:
+    """The body, refused before it is read whole when it is over the limit."""
+    declared = dict(headers).get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(f"The request body has {declared} bytes; at most {limit} are allowed.")
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return bytes(body)
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise BodyTooLarge(f"The request body has more than {limit} bytes.")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _headers(scope: Scope) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+
+
+async def _send(send: Send, answer: Answer, request_id: str) -> None:
+    headers = [
+        (b"content-type", b"application/x-amz-json-1.1"),
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"x-amzn-requestid", request_id.encode()),
+    ]
+    if answer.error is not None:
+        headers.append((b"x-amzn-errortype", answer.error.encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,58 @@
+"""The ASGI application: which door a request is for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sparkowl import __version__
+from sparkowl.http.drivers import PREFIX as DRIVERS
+
+#: An underscore cannot begin a bucket's name, so our own paths hide no bucket.
+HEALTH = "/_sparkowl/health"
+
+
+class Server:
+    """Sends each request to its door."""
+
+    def __init__(self, athena: ASGIApp, s3: ASGIApp, drivers: ASGIApp) -> None:
+        self._athena = athena
+        self._s3 = s3
+        self._drivers = drivers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._door(scope)(scope, receive, send)
+
+    def _door(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        if scope["type"] == "websocket":
+            return self._drivers if scope["path"].startswith(DRIVERS) else _no_websocket
+        if scope["path"] == HEALTH:
+            return _health
+        return self._athena if _is_athena(scope) else self._s3
+
+
+def _is_athena(scope: Scope) -> bool:
+    """An AWS JSON request names its target; S3 never does."""
+    if scope["method"] != "POST" or scope["path"] != "/":
+        return False
+    return any(
+        name == b"x-amz-target" or (name == b"content-type" and b"x-amz-json" in value)
+        for name, value in scope["headers"]
+    )
+
+
+async def _health(scope: Scope, receive: Receive, send: Send) -> None:
+    """Unsigned: it says only that the server answers."""
+    body = json.dumps({"status": "ok", "version": __version__}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,64 @@
+"""The contract of a launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sparkowl.domain.ids import DriverId
+
+
+class LaunchError(Exception):
+    """The driver could not be started; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """What to launch. Where and how is the launcher's own business."""
+
+    driver_id: DriverId
+    #: Bearer token of the driver's link.
+    token: str
+    #: Spark properties of the session, on top of the launcher's own.
+    properties: Mapping[str, str]
+    #: Bucket name to folder.
+    buckets: Mapping[str, str]
+    #: The driver is for the warm pool: let it run a small query before it reports ready.
+    warm: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a look at a driver showed."""
+
+    alive: bool
+    #: How it ended, in a sentence, where that can be known.
+    ended: str | None = None
+
+
+class Launcher(Protocol):
+    """Verbs on one driver each.
+
+    A handle is an opaque text that the store keeps. It stays valid over a restart of the server.
+    """
+
+    async def launch(self, spec: LaunchSpec) -> str:
+        """Start the driver and return its handle. Raises :class:`LaunchError`."""
+        ...
+
+    async def find(self, driver_id: DriverId) -> str | None:
+        """The handle of a driver that was launched, perhaps by an earlier server; None: no such."""
+        ...
+
+    async def observe(self, handle: str) -> Observation:
+        """Look at the driver. One that is gone is an observation, not an error."""
+        ...
+
+    async def stop(self, handle: str, *, grace_s: float) -> None:
+        """End the driver and everything it started, by force after ``grace_s``.
+
+        When this returns nothing of it is left: no process, no folder. Stopping what is gone
+        already is a success and clears what it left behind.
+        """
+        ...

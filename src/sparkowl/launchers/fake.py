@@ -1,0 +1,240 @@
+"""Drivers that are only make-believe: no Spark, no process, and a knob for every failure.
+
+For tests, demonstrations and work on the API itself. A fake driver speaks the same messages over
+the same link as a real one; its calculations print their own code, but for the few directives of
+:meth:`_FakeDriver._run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparkowl.agent import messages
+from sparkowl.agent.messages import Adopt, Cancel, Command, Outcome, Run, Stop, Welcome
+from sparkowl.domain.ids import DriverId
+from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec, Observation
+
+#: Hands the driver's end of a link to the server, which serves it until it closes.
+Dial = Callable[[DriverId, str, "FakeChannel"], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Knobs:
+    """What goes wrong. Turned at any time; each launch looks at them."""
+
+    #: ``launch`` raises LaunchError with this text.
+    launch_error: str | None = None
+    #: The driver dies before it dials.
+    dies_before_link: bool = False
+    #: The driver never reports ready.
+    never_ready: bool = False
+    #: The driver reports that it failed, with this reason, instead of ready.
+    fails_to_start: str | None = None
+    #: The driver never answers an Adopt.
+    never_adopts: bool = False
+
+
+class FakeChannel:
+    """The server's end of a fake link. None in a queue is its end."""
+
+    def __init__(self) -> None:
+        self.to_server: asyncio.Queue[str | None] = asyncio.Queue()
+        self.to_driver: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def send(self, text: str) -> None:
+        self.to_driver.put_nowait(text)
+
+    async def receive(self) -> str | None:
+        return await self.to_server.get()
+
+    async def close(self) -> None:
+        self.to_server.put_nowait(None)
+        self.to_driver.put_nowait(None)
+
+
+class FakeLauncher:
+    """A launcher without a place to launch to."""
+
+    def __init__(self, dial: Dial) -> None:
+        self.knobs = Knobs()
+        self._dial = dial
+        self._drivers: dict[str, _FakeDriver] = {}
+
+    @property
+    def alive(self) -> int:
+        """How many drivers live; a story that ends well leaves none."""
+        return sum(driver.alive for driver in self._drivers.values())
+
+    async def launch(self, spec: LaunchSpec) -> str:
+        if self.knobs.launch_error is not None:
+            raise LaunchError(self.knobs.launch_error)
+        driver = _FakeDriver(spec, self.knobs, self._dial)
+        self._drivers[spec.driver_id] = driver
+        driver.start()
+        return json.dumps({"v": 1, "fake": spec.driver_id})
+
+    async def find(self, driver_id: DriverId) -> str | None:
+        driver = self._drivers.get(driver_id)
+        alive = driver is not None and driver.alive
+        return json.dumps({"v": 1, "fake": driver_id}) if alive else None
+
+    async def observe(self, handle: str) -> Observation:
+        driver = self._drivers.get(json.loads(handle)["fake"])
+        if driver is None or not driver.alive:
+            return Observation(alive=False, ended="The fake driver ended.")
+        return Observation(alive=True)
+
+    async def stop(self, handle: str, *, grace_s: float) -> None:
+        driver = self._drivers.get(json.loads(handle)["fake"])
+        if driver is not None:
+            await driver.end()
+
+    async def kill(self, driver_id: str) -> None:
+        """The driver dies without a word."""
+        await self._drivers[driver_id].end()
+
+    async def cut(self, driver_id: str) -> None:
+        """The driver's link breaks; the driver lives on."""
+        await self._drivers[driver_id].cut()
+
+    def reconnect(self, driver_id: str) -> None:
+        """A driver whose link broke dials again."""
+        self._drivers[driver_id].start()
+
+
+class _FakeDriver:
+    def __init__(self, spec: LaunchSpec, knobs: Knobs, dial: Dial) -> None:
+        self.alive = True
+        self._spec = spec
+        self._knobs = knobs
+        self._dial = dial
+        self._channel = FakeChannel()
+        self._seq = 0
+        self._unacknowledged: dict[int, messages.Fact] = {}
+        self._running: Run | None = None
+        self._seen: set[str] = set()
+        self._reported_ready = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        if self._knobs.dies_before_link:
+            self.alive = False
+            return
+        self._channel = FakeChannel()
+        self._spawn(self._dial(self._spec.driver_id, self._spec.token, self._channel))
+        self._spawn(self._serve(self._channel))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def cut(self) -> None:
+        await self._channel.close()
+
+    async def end(self) -> None:
+        self.alive = False
+        await self._channel.close()
+
+    async def _serve(self, channel: FakeChannel) -> None:
+        while (text := await channel.to_driver.get()) is not None:
+            command = messages.decode(text)
+            if isinstance(command, messages.Ack):
+                self._acknowledge(command.seq)
+            else:
+                await self._obey(command)  # type: ignore[arg-type]  # the server sends commands only
+
+    def _acknowledge(self, seq: int) -> None:
+        self._unacknowledged = {n: f for n, f in self._unacknowledged.items() if n > seq}
+
+    async def _obey(self, command: Command) -> None:
+        match command:
+            case Welcome():
+                for fact in self._unacknowledged.values():
+                    self._say(fact)
+                self._report_ready()
+            case Adopt(session_id=session_id) if not self._knobs.never_adopts:
+                self._fact(messages.Adopted(seq=self._next(), session_id=session_id))
+            case Run() if command.calculation_id not in self._seen:
+                self._seen.add(command.calculation_id)
+                self._run(command)
+            case Cancel(calculation_id=calculation_id):
+                self._cancel(calculation_id)
+            case Stop():
+                await self.end()
+            case _:
+                pass
+
+    def _report_ready(self) -> None:
+        if self._reported_ready or self._knobs.never_ready:
+            return
+        self._reported_ready = True
+        if self._knobs.fails_to_start is not None:
+            self._fact(messages.Failed(seq=self._next(), reason=self._knobs.fails_to_start))
+            return
+        self._fact(
+            messages.Ready(
+                seq=self._next(),
+                marks={"agent": 0.0, "jvm": 0.0, "context": 0.0, "ready": 0.0},
+                spark_version="fake",
+                java_version="fake",
+                python_version="fake",
+                archive="missing",
+                isolation="none: fake",
+            )
+        )
+
+    def _run(self, run: Run) -> None:
+        """``hang`` runs until it is cancelled, ``fail WHY`` fails, anything else is printed."""
+        self._fact(messages.Started(seq=self._next(), calculation_id=run.calculation_id, at=0.0))
+        if run.code == "hang":
+            self._running = run
+        elif run.code.startswith("fail "):
+            self._finish(run, "failed", run.code.removeprefix("fail "))
+        else:
+            self._finish(run, "completed", "")
+
+    def _cancel(self, calculation_id: str) -> None:
+        if self._running is not None and self._running.calculation_id == calculation_id:
+            run, self._running = self._running, None
+            self._finish(run, "canceled", "")
+        elif calculation_id not in self._seen:
+            self._seen.add(calculation_id)
+            self._end(calculation_id, "canceled", "")
+
+    def _finish(self, run: Run, outcome: Outcome, reason: str) -> None:
+        folder = Path(run.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "stdout").write_text(run.code if outcome == "completed" else "")
+        (folder / "stderr").write_text(reason)
+        (folder / "result.json").write_text("{}")
+        self._end(run.calculation_id, outcome, reason)
+
+    def _end(self, calculation_id: str, outcome: Outcome, reason: str) -> None:
+        self._fact(
+            messages.Ended(
+                seq=self._next(),
+                calculation_id=calculation_id,
+                outcome=outcome,
+                reason=reason,
+                at=0.0,
+            )
+        )
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _fact(self, fact: messages.Fact) -> None:
+        self._unacknowledged[fact.seq] = fact
+        self._say(fact)
+
+    def _say(self, fact: messages.Fact) -> None:
+        self._channel.to_server.put_nowait(messages.encode(fact))
+
+
+_: type[Launcher] = FakeLauncher

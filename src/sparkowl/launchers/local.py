@@ -1,0 +1,203 @@
+"""Drivers as processes of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sparkowl.agent.messages import Confinement, DriverSpec
+from sparkowl.domain.ids import DriverId
+from sparkowl.launchers import processes
+from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec, Observation
+
+#: A killed process is gone at once, unless the kernel holds it in a system call.
+_KILLED_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """What every local driver has in common."""
+
+    #: Folder of the drivers' own folders.
+    drivers_dir: Path
+    #: Root of the buckets' folders; drivers may write there.
+    buckets_dir: Path
+    #: The server's folder, which drivers must not see.
+    data_dir: Path
+    #: Class-data archives.
+    cache_dir: Path
+    java_home: str | None
+    heap: str
+    cores: int
+    output_limit_bytes: int
+    away_idle_s: float
+    away_busy_s: float
+    #: False: user code may touch whatever this POSIX user may.
+    confine: bool
+    #: Further folders that user code may write to.
+    writable: tuple[str, ...]
+
+
+class LocalLauncher:
+    """Starts ``python -m sparkowl.agent`` in a process group of its own.
+
+    The agent outlives a server that dies; a handle names its process by pid and start time.
+    """
+
+    def __init__(self, settings: LocalSettings, server_url: Callable[[], str]) -> None:
+        self._settings = settings
+        self._server_url = server_url
+        #: Our own children: their exit codes are ours to collect.
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    async def launch(self, spec: LaunchSpec) -> str:
+        return await asyncio.to_thread(self._launch, spec)
+
+    def _launch(self, spec: LaunchSpec) -> str:
+        run_dir = self._run_dir(spec.driver_id)
+        try:
+            for folder in (run_dir, run_dir / "work", run_dir / "tmp"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._announce(spec.driver_id)
+            child = self._spawn(spec, run_dir)
+        except OSError as error:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise LaunchError(f"The Spark driver could not be started: {error}.") from error
+        self._children[child.pid] = child
+        return _handle(spec.driver_id, child.pid)
+
+    def _spawn(self, spec: LaunchSpec, run_dir: Path) -> subprocess.Popen[bytes]:
+        with (run_dir / "agent.log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "sparkowl.agent", spec.driver_id],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=run_dir,
+                env=_environment(spec.driver_id, run_dir),
+                start_new_session=True,
+            )
+        assert child.stdin is not None
+        with child.stdin:
+            child.stdin.write(self._driver_spec(spec, run_dir).to_json().encode())
+        return child
+
+    def _driver_spec(self, spec: LaunchSpec, run_dir: Path) -> DriverSpec:
+        settings = self._settings
+        confinement = Confinement(
+            hidden=(str(settings.data_dir),),
+            readable=(str(settings.cache_dir),),
+            writable=(str(run_dir), str(settings.buckets_dir), *settings.writable),
+        )
+        return DriverSpec(
+            driver_id=spec.driver_id,
+            token=spec.token,
+            run_dir=str(run_dir),
+            cache_dir=str(settings.cache_dir),
+            java_home=settings.java_home,
+            heap=settings.heap,
+            properties=driver_properties(settings, run_dir) | dict(spec.properties),
+            buckets=spec.buckets,
+            warm=spec.warm,
+            output_limit_bytes=settings.output_limit_bytes,
+            away_idle_s=settings.away_idle_s,
+            away_busy_s=settings.away_busy_s,
+            confinement=confinement if settings.confine else None,
+        )
+
+    async def find(self, driver_id: DriverId) -> str | None:
+        """Found by its tag; told where the server is now, as its port may have changed."""
+        for pid in await asyncio.to_thread(processes.of_driver, driver_id):
+            if _is_agent(pid, driver_id):
+                self._announce(driver_id)
+                return _handle(driver_id, pid)
+        return None
+
+    async def observe(self, handle: str) -> Observation:
+        place = json.loads(handle)
+        child = self._children.get(place["pid"])
+        code = None if child is None else child.poll()
+        if code is not None:
+            return Observation(alive=False, ended=_exit_sentence(code))
+        return Observation(alive=processes.started_at(place["pid"]) == place["started_at"])
+
+    async def stop(self, handle: str, *, grace_s: float) -> None:
+        place = json.loads(handle)
+        if (await self.observe(handle)).alive:
+            processes.kill([place["pid"]], signal.SIGTERM)
+            await processes.ended(place["pid"], grace_s)
+        # User code may fork while we look, so look until nothing is left.
+        while left := await asyncio.to_thread(processes.of_driver, place["driver_id"]):
+            processes.kill(left)
+            for pid in left:
+                await processes.ended(pid, _KILLED_S)
+        child = self._children.pop(place["pid"], None)
+        if child is not None:
+            await asyncio.to_thread(child.wait)
+        run_dir = self._run_dir(place["driver_id"])
+        await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+
+    def _run_dir(self, driver_id: str) -> Path:
+        return self._settings.drivers_dir / driver_id
+
+    def _announce(self, driver_id: str) -> None:
+        """Write where the agent finds the server; atomically, as it may be reading."""
+        target = self._run_dir(driver_id) / "server-url"
+        aside = target.with_suffix(".new")
+        aside.write_text(self._server_url())
+        aside.replace(target)
+
+
+def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
+    """The Spark properties of a local driver that no session may change."""
+    return {
+        "spark.master": f"local[{settings.cores}]",
+        "spark.app.name": "sparkowl",
+        "spark.driver.memory": settings.heap,
+        # Ports of a driver are for its own processes: loopback, and with a secret that Spark makes.
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.authenticate": "true",
+        "spark.ui.enabled": "false",
+        "spark.local.dir": str(run_dir / "tmp"),
+        "spark.sql.warehouse.dir": (run_dir / "warehouse").as_uri(),
+    }
+
+
+def _environment(driver_id: str, run_dir: Path) -> dict[str, str]:
+    """Nothing of the server's environment but what finding programs and Java takes."""
+    passed = ("PATH", "LANG", "LC_ALL", "TZ", "JAVA_HOME")
+    environment = {name: os.environ[name] for name in passed if name in os.environ}
+    return environment | {processes.TAG: driver_id, "HOME": str(run_dir / "work")}
+
+
+def _handle(driver_id: str, pid: int) -> str:
+    place = {"v": 1, "driver_id": driver_id, "pid": pid, "started_at": processes.started_at(pid)}
+    return json.dumps(place)
+
+
+def _is_agent(pid: int, driver_id: str) -> bool:
+    """The agent names its driver on the command line; its children do not."""
+    try:
+        arguments = (processes.PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return arguments[1:4] == [b"-m", b"sparkowl.agent", driver_id.encode()]
+
+
+def _exit_sentence(code: int) -> str:
+    if code < 0:
+        return f"The driver's agent was killed by signal {-code}."
+    return f"The driver's agent exited with status {code}."
+
+
+_: type[Launcher] = LocalLauncher

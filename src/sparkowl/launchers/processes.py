@@ -1,0 +1,71 @@
+"""The processes of a driver, found by its tag in /proc.
+
+Every process of a driver inherits ``SPARKOWL_DRIVER=<driver id>``, also those that user code
+forks, so nothing is forgotten when the agent is not there to name its children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+TAG: Final = "SPARKOWL_DRIVER"
+PROC: Final = Path("/proc")
+
+
+def of_driver(driver_id: str) -> list[int]:
+    """The ids of the living processes that carry the driver's tag."""
+    tag = f"{TAG}={driver_id}".encode()
+    found = []
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if tag in environment.split(b"\0"):
+            found.append(int(entry.name))
+    return found
+
+
+def started_at(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when it is gone or a zombie.
+
+    With the pid it names a process for ever: pids are used again, start times are not.
+    """
+    try:
+        stat = (PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    # The command may hold blanks and brackets; the fields begin behind its last bracket.
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in {"Z", "X"} else int(fields[18])
+
+
+def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+async def ended(pid: int, seconds: float) -> None:
+    """Return when the process has ended, or after ``seconds``."""
+    try:
+        watch = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(watch, over.set)
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await over.wait()
+    finally:
+        loop.remove_reader(watch)
+        os.close(watch)

@@ -1,0 +1,125 @@
+"""What an agent reports becomes rows.
+
+Each report is one transaction, and taking one twice changes nothing: agents repeat what was not
+acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from sparkowl.agent import messages
+from sparkowl.domain import calculation as calculation_domain
+from sparkowl.domain import session as session_domain
+from sparkowl.domain.driver import Driver
+from sparkowl.store import calculations, drivers, sessions
+
+log = logging.getLogger(__name__)
+
+_OUTCOMES: Final[Mapping[str, calculation_domain.Event]] = {
+    "completed": calculation_domain.Event.COMPLETED,
+    "failed": calculation_domain.Event.FAILED,
+    "canceled": calculation_domain.Event.CANCELED,
+}
+
+
+def take(tx: Connection, driver_id: str, report: messages.Report, now: datetime) -> None:
+    """Write what the driver reports."""
+    driver = drivers.get(tx, driver_id)
+    assert driver is not None
+    match report:
+        case messages.Ready():
+            drivers.set_ready(tx, driver.id, now, _details(report))
+        case messages.Failed(reason=reason):
+            drivers.set_reason(tx, driver.id, reason)
+        case messages.Adopted(session_id=session_id):
+            _adopted(tx, driver, session_id, now)
+        case messages.Started() | messages.Ended() | messages.Progress():
+            _take_work(tx, driver, report, now)
+
+
+def _take_work(
+    tx: Connection,
+    driver: Driver,
+    report: messages.Started | messages.Ended | messages.Progress,
+    now: datetime,
+) -> None:
+    calculation = calculations.find(tx, report.calculation_id)
+    if calculation is None or calculation.session_id != driver.session_id:
+        log.warning(
+            "driver reported on a calculation that is not its own",
+            extra={"driver": driver.id, "calculation": report.calculation_id},
+        )
+        return
+    match report:
+        case messages.Started():
+            calculations.change(tx, calculation.id, calculation_domain.Event.STARTED, at=now)
+        case messages.Progress(percent=percent):
+            calculations.set_progress(tx, calculation.id, min(percent, 99))
+        case messages.Ended():
+            _ended(tx, calculation, report, now)
+
+
+def _ended(
+    tx: Connection,
+    calculation: calculation_domain.Calculation,
+    report: messages.Ended,
+    now: datetime,
+) -> None:
+    reason = report.reason
+    if report.outcome == "canceled":
+        reason = reason or calculation_domain.CANCELED_REASON
+    calculations.change(tx, calculation.id, _OUTCOMES[report.outcome], at=now, reason=reason)
+    if calculation.state not in calculation_domain.TERMINAL:
+        sessions.change(tx, calculation.session_id, session_domain.Event.WORK_ENDED, at=now)
+
+
+def _adopted(tx: Connection, driver: Driver, session_id: str, now: datetime) -> None:
+    if driver.session_id != session_id:
+        log.warning("driver adopted a session that is not its own", extra={"driver": driver.id})
+        return
+    if driver.adopted_at is not None:
+        return
+    drivers.set_adopted(tx, driver.id, now)
+    session = sessions.change(tx, session_id, session_domain.Event.ADOPTED, at=now)
+    timeline = start_timeline(session, driver, now)
+    sessions.set_timeline(tx, replace(session, timeline=timeline))
+    log.info("session started", extra={"session": session_id, "timeline": timeline})
+
+
+def start_timeline(
+    session: session_domain.Session, driver: Driver, now: datetime
+) -> dict[str, Any]:
+    """When each step of the start was reached, seconds since the epoch.
+
+    A warm driver's own marks lie before ``asked``: that is what made the start fast.
+    """
+    marks = driver.details.get("marks", {})
+    return {
+        **session.timeline,
+        "slot": driver.created_at.timestamp(),
+        "process": marks.get("agent"),
+        "jvm": marks.get("jvm"),
+        "context": marks.get("context"),
+        "driver_ready": marks.get("ready"),
+        "ready": now.timestamp(),
+        "archive": driver.details.get("archive"),
+        "isolation": driver.details.get("isolation"),
+    }
+
+
+def _details(ready: messages.Ready) -> dict[str, Any]:
+    return {
+        "marks": dict(ready.marks),
+        "spark_version": ready.spark_version,
+        "java_version": ready.java_version,
+        "python_version": ready.python_version,
+        "archive": ready.archive,
+        "isolation": ready.isolation,
+    }

@@ -1,0 +1,40 @@
+"""The outputs of a calculation whose driver cannot write them any more.
+
+A calculation's three objects exist in every terminal state. The agent writes them; where it died
+first, what it had written stays and the rest is filled in here, before the state is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Final
+
+from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
+from sparkowl.objects.files import Files
+
+_EMPTY: Final = {
+    "stdout": b"",
+    "stderr": b"",
+    "result.json": json.dumps({"outputs": []}).encode(),
+}
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``s3://bucket/key`` as bucket and key."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def folder_of(files: Files, calculation: Calculation) -> Path:
+    """Where the agent writes the outputs. Raises ObjectError when the bucket is not there."""
+    return files.path(*split_uri(calculation.output_location))
+
+
+async def complete(files: Files, calculation: Calculation) -> None:
+    """Write those of the three objects that are missing."""
+    for name in OUTPUT_NAMES:
+        bucket, key = split_uri(calculation.output(name))
+        if not await asyncio.to_thread(files.exists, bucket, key):
+            await asyncio.to_thread(files.put_bytes, bucket, key, _EMPTY[name])

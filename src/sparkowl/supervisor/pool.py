@@ -1,0 +1,134 @@
+"""The warm pool: drivers that are started before anybody asks.
+
+A member waits, ready and warmed by a small query, until a session that fits takes it (the taking is
+a row's change, in the transaction of StartSession). It serves that one session and is thrown away.
+Members that die, fall silent or grow old are replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from sparkowl.domain.driver import Driver, expired, fingerprint
+from sparkowl.domain.ids import new_driver_id
+from sparkowl.domain.workgroup import SPARK_4_1
+from sparkowl.launchers.base import LaunchError, LaunchSpec
+from sparkowl.store import drivers
+from sparkowl.supervisor.sessions import Means, bucket_folders, end_driver
+from sparkowl.supervisor.workqueue import MAX_BACKOFF_S, Rest, Verdict
+
+log = logging.getLogger(__name__)
+
+#: How often members are looked at when nothing happens.
+LOOK_S: Final = 5.0
+#: While a member starts: it may die before it has a link to miss.
+LOOK_STARTING_S: Final = 0.5
+
+
+class Pool:
+    """Keeps ``size`` members waiting. Sessions that start go first."""
+
+    def __init__(self, means: Means, size: int, max_age: timedelta) -> None:
+        self._means = means
+        self._size = size
+        self._max_age = max_age
+        self._failures = 0
+        #: After a start that failed, the next one waits; longer each time.
+        self._hold_until = means.clock.now()
+
+    async def reconcile(self, _key: str) -> Verdict:
+        for member in await self._members():
+            why = await self._unfit(member)
+            if why is not None:
+                await self._discard(member, why)
+        members = await self._members()
+        starting = [member for member in members if member.ready_at is None]
+        if len(starting) < len(members):
+            self._failures = 0
+        if len(members) >= self._size:
+            return Rest(LOOK_STARTING_S if starting else LOOK_S)
+        wait = (self._hold_until - self._means.clock.now()) / timedelta(seconds=1)
+        return Rest(wait) if wait > 0 else await self._launch()
+
+    async def drain(self) -> None:
+        """End every member."""
+        for member in await self._members():
+            await end_driver(self._means, member, reason="The server stops.")
+
+    async def _members(self) -> list[Driver]:
+        live = await self._means.store.read(drivers.list_live)
+        return [driver for driver in live if driver.session_id is None]
+
+    async def _unfit(self, member: Driver) -> str | None:
+        """Why the member must go; None: it may stay."""
+        means = self._means
+        now = means.clock.now()
+        if member.handle is None:
+            return "it was never launched"
+        if member.reason is not None:
+            return member.reason
+        observation = await means.launcher.observe(member.handle)
+        if not observation.alive:
+            return observation.ended or "it died"
+        if expired(member, self._max_age, now):
+            return "it is too old"
+        if member.ready_at is None:
+            late = now >= member.created_at + means.patience.start
+            return "it was not ready in time" if late else None
+        return None if means.links.linked(member.id) else "its link is gone"
+
+    async def _discard(self, member: Driver, why: str) -> None:
+        """A session may take the member at this moment; then it is the session's business."""
+
+        def write(tx: Connection) -> bool:
+            return drivers.withdraw(tx, member.id, f"Left the warm pool: {why}")
+
+        if not await self._means.store.write(write):
+            return
+        if member.ready_at is None:
+            self._hold()
+        log.info("warm driver discarded", extra={"driver": member.id, "reason": why})
+        await end_driver(self._means, member, reason=None)
+
+    async def _launch(self) -> Verdict:
+        means = self._means
+        new = Driver(
+            id=new_driver_id(),
+            session_id=None,
+            fingerprint=fingerprint(SPARK_4_1, {}),
+            created_at=means.clock.now(),
+        )
+
+        def write(tx: Connection) -> bool:
+            room = drivers.count_starting(tx) < means.starts_at_once
+            if room:
+                drivers.insert_driver(tx, new)
+            return room
+
+        if not await means.store.write(write):
+            return Rest(LOOK_STARTING_S)
+        spec = LaunchSpec(
+            driver_id=new.id,
+            token=means.links.token(new.id),
+            properties={},
+            buckets=bucket_folders(means.files),
+            warm=True,
+        )
+        try:
+            handle = await means.launcher.launch(spec)
+        except LaunchError as error:
+            self._hold()
+            await end_driver(means, new, reason=str(error))
+            log.warning("warm driver not launched", extra={"reason": str(error)})
+            return Rest(0)
+        await means.store.write(lambda tx: drivers.attach(tx, new.id, handle))
+        return Rest(LOOK_STARTING_S)
+
+    def _hold(self) -> None:
+        self._failures += 1
+        pause = min(2.0**self._failures, MAX_BACKOFF_S)
+        self._hold_until = self._means.clock.now() + timedelta(seconds=pause)

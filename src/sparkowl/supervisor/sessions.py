@@ -1,0 +1,290 @@
+"""Reconciling one session: read, look, decide (in the domain), act, write, until it may rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from sparkowl.agent import messages
+from sparkowl.clock import Clock
+from sparkowl.domain import calculation as calculation_domain
+from sparkowl.domain import properties
+from sparkowl.domain import session as domain
+from sparkowl.domain.calculation import Calculation
+from sparkowl.domain.driver import Driver, fingerprint
+from sparkowl.domain.ids import SessionId, new_driver_id
+from sparkowl.domain.session import Event, Patience, Session, Situation
+from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec
+from sparkowl.objects.errors import ObjectError
+from sparkowl.objects.files import Files
+from sparkowl.store import Store, calculations, drivers, sessions
+from sparkowl.supervisor import outputs
+from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.workqueue import Done, Rest, Verdict
+
+log = logging.getLogger(__name__)
+
+#: How often a driver is looked at: one whose link is down may die without a word...
+LOOK_UNLINKED_S: Final = 0.5
+#: ...while one that is linked is missed at once.
+LOOK_LINKED_S: Final = 15.0
+#: A session that has not come to rest after this many steps is a bug; it is looked at later.
+MAX_STEPS: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the supervisor works with."""
+
+    store: Store
+    clock: Clock
+    launcher: Launcher
+    links: Links
+    files: Files
+    patience: Patience
+    #: A driver that does not end by itself is killed after this long.
+    stop_grace_s: float
+    #: Drivers that may be starting at once: starts share the processors.
+    starts_at_once: int
+
+
+class Sessions:
+    """The life of sessions, one :meth:`reconcile` at a time for each."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def reconcile(self, key: str) -> Verdict:
+        session_id = SessionId(key)
+        for _ in range(MAX_STEPS):
+            session, seen = await self._look(session_id)
+            now = self._means.clock.now()
+            step = domain.next_step(session, seen, now, self._means.patience)
+            verdict = await self._take(step, session, seen)
+            if verdict is not None:
+                return verdict
+        log.error("session does not come to rest", extra={"session": session_id})
+        return Rest(LOOK_UNLINKED_S)
+
+    async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
+        means = self._means
+
+        def read(tx: Connection) -> tuple[Session, Driver | None, Calculation | None]:
+            session = sessions.get(tx, session_id)
+            driver = drivers.of_session(tx, session_id)
+            return session, driver, calculations.active(tx, session_id)
+
+        session, driver, calculation = await means.store.read(read)
+        alive = False
+        if driver is not None and driver.handle is not None and driver.ended_at is None:
+            observation = await means.launcher.observe(driver.handle)
+            alive = observation.alive
+            if not alive and driver.reason is None and observation.ended is not None:
+                driver = replace(driver, reason=observation.ended)
+        seen = Situation(
+            driver=driver,
+            alive=alive,
+            linked=driver is not None and means.links.linked(driver.id),
+            silent_since=None if driver is None else means.links.silent_since(driver.id),
+            calculation=calculation,
+        )
+        return session, seen
+
+    async def _take(self, step: domain.Step, session: Session, seen: Situation) -> Verdict | None:
+        """Take the step. None: look again at once."""
+        driver = seen.driver
+        match step:
+            case domain.Rest(until=until):
+                return self._rest(session, seen, until)
+            case domain.Happened(event=event, reason=reason):
+                await self._happened(session, event, reason, seen.calculation)
+                return None
+            case domain.Launch():
+                return await self._launch(session, driver)
+        assert driver is not None
+        match step:
+            case domain.AdoptDriver():
+                await self._adopt(session, driver)
+            case domain.RunCalculation(calculation=calculation):
+                return await self._run(driver, calculation)
+            case domain.CancelCalculation(calculation=calculation):
+                cancel = messages.Cancel(calculation_id=calculation.id)
+                await self._means.links.send_once(driver.id, f"cancel:{calculation.id}", cancel)
+            case domain.StopDriver():
+                await self._stop(driver)
+                return None
+        return Rest(LOOK_LINKED_S)
+
+    def _rest(self, session: Session, seen: Situation, until: datetime | None) -> Verdict:
+        if session.state in domain.TERMINAL:
+            return Done()
+        look = LOOK_LINKED_S if seen.linked else LOOK_UNLINKED_S
+        if until is None:
+            return Rest(look)
+        return Rest(min(look, (until - self._means.clock.now()) / timedelta(seconds=1)))
+
+    # --- launching -----------------------------------------------------------------------------
+
+    async def _launch(self, session: Session, driver: Driver | None) -> Verdict | None:
+        """Intent, act, fact: the row, the process, the handle."""
+        means = self._means
+        review = properties.review(session.spark_properties)
+        if review.refused:
+            await self._happened(session, Event.START_FAILED, review.refusal, None)
+            return None
+        handle = None
+        if driver is not None:
+            # An earlier server wrote the row and died: it may have launched, too.
+            handle = await means.launcher.find(driver.id)
+        else:
+            driver = await self._intend(session, review)
+            if driver is None:
+                return Rest(LOOK_UNLINKED_S)
+        if handle is None:
+            try:
+                handle = await means.launcher.launch(
+                    LaunchSpec(
+                        driver_id=driver.id,
+                        token=means.links.token(driver.id),
+                        properties={**review.at_launch, **review.at_run_time},
+                        buckets=bucket_folders(means.files),
+                        warm=False,
+                    )
+                )
+            except LaunchError as error:
+                await end_driver(means, driver, reason=str(error))
+                return None
+        found = handle
+        await means.store.write(lambda tx: drivers.attach(tx, driver.id, found))
+        return None
+
+    async def _intend(self, session: Session, review: properties.Review) -> Driver | None:
+        """The row of a new driver; None while as many as may are starting."""
+        means = self._means
+        new = Driver(
+            id=new_driver_id(),
+            session_id=session.id,
+            fingerprint=fingerprint(session.engine_version, review.at_launch),
+            created_at=means.clock.now(),
+        )
+
+        def write(tx: Connection) -> Driver | None:
+            if drivers.count_starting(tx) >= means.starts_at_once:
+                return None
+            drivers.insert_driver(tx, new)
+            return new
+
+        return await means.store.write(write)
+
+    # --- a driver at work ----------------------------------------------------------------------
+
+    async def _adopt(self, session: Session, driver: Driver) -> None:
+        review = properties.review(session.spark_properties)
+        adopt = messages.Adopt(
+            session_id=session.id,
+            work_group=session.work_group,
+            engine_version=session.engine_version,
+            started_at=session.created_at.isoformat(),
+            properties=review.at_run_time,
+            buckets=bucket_folders(self._means.files),
+        )
+        await self._means.links.send_once(driver.id, "adopt", adopt)
+
+    async def _run(self, driver: Driver, calculation: Calculation) -> Verdict | None:
+        means = self._means
+        try:
+            output_dir = outputs.folder_of(means.files, calculation)
+        except ObjectError as error:
+            await self._fail(calculation, f"Its output location cannot be used: {error}")
+            return None
+        run = messages.Run(
+            calculation_id=calculation.id,
+            code=calculation.code,
+            output_dir=str(output_dir),
+            buckets=bucket_folders(means.files),
+        )
+        sent = await means.links.send_once(driver.id, f"run:{calculation.id}", run)
+        if sent and calculation.state is calculation_domain.State.CREATING:
+            event, now = calculation_domain.Event.SUBMITTED, means.clock.now()
+            await means.store.write(
+                lambda tx: calculations.change(tx, calculation.id, event, at=now)
+            )
+        return Rest(LOOK_LINKED_S)
+
+    async def _fail(self, calculation: Calculation, reason: str) -> None:
+        now = self._means.clock.now()
+
+        def write(tx: Connection) -> None:
+            calculations.change(
+                tx, calculation.id, calculation_domain.Event.FAILED, at=now, reason=reason
+            )
+            sessions.change(tx, calculation.session_id, Event.WORK_ENDED, at=now)
+
+        await self._means.store.write(write)
+
+    # --- ending --------------------------------------------------------------------------------
+
+    async def _stop(self, driver: Driver) -> None:
+        await end_driver(self._means, driver, reason=None)
+
+    async def _happened(
+        self, session: Session, event: Event, reason: str | None, calculation: Calculation | None
+    ) -> None:
+        """Write the event; a session that ends takes its calculation with it."""
+        means = self._means
+        now = means.clock.now()
+        ends = domain.TRANSITIONS[session.state].get(event) in domain.TERMINAL
+        if ends and calculation is not None:
+            await self._complete_outputs(calculation)
+
+        def write(tx: Connection) -> None:
+            changed = sessions.change(tx, session.id, event, at=now, reason=reason)
+            left = calculations.active(tx, session.id) if ends else None
+            if left is not None:
+                end, why = calculation_end(changed, left)
+                calculations.change(tx, left.id, end, at=now, reason=why)
+
+        await means.store.write(write)
+
+    async def _complete_outputs(self, calculation: Calculation) -> None:
+        try:
+            await outputs.complete(self._means.files, calculation)
+        except (ObjectError, OSError):
+            # The state is worth more than its empty outputs: never keep a session from ending.
+            log.exception("outputs not completed", extra={"calculation": calculation.id})
+
+
+def calculation_end(
+    session: Session, calculation: Calculation
+) -> tuple[calculation_domain.Event, str]:
+    """How the calculation of a session that just ended ends."""
+    if calculation.state is calculation_domain.State.CANCELING:
+        return calculation_domain.Event.CANCELED, calculation_domain.CANCELED_REASON
+    if session.state is domain.State.TERMINATED:
+        return calculation_domain.Event.CANCELED, calculation_domain.SESSION_TERMINATED_REASON
+    return calculation_domain.Event.FAILED, session.reason or domain.UNHEALTHY_REASON
+
+
+async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
+    """End the driver and write that it ended. What it left behind is gone afterwards."""
+    handle = driver.handle or await means.launcher.find(driver.id)
+    if handle is not None:
+        await means.launcher.stop(handle, grace_s=means.stop_grace_s)
+    now = means.clock.now()
+
+    def write(tx: Connection) -> None:
+        if reason is not None:
+            drivers.set_reason(tx, driver.id, reason)
+        drivers.set_ended(tx, driver.id, now)
+
+    await means.store.write(write)
+    means.links.forget(driver.id)
+
+
+def bucket_folders(files: Files) -> Mapping[str, str]:
+    return {name: str(folder) for name, folder in files.buckets().items()}

@@ -1,0 +1,123 @@
+"""The supervisor: owns the work queue and the pool, and knows how they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection
+
+from sparkowl.agent import messages
+from sparkowl.domain import session as domain
+from sparkowl.domain.driver import Driver
+from sparkowl.domain.errors import Conflict
+from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.store import drivers, sessions
+from sparkowl.supervisor import facts
+from sparkowl.supervisor.pool import Pool
+from sparkowl.supervisor.sessions import Means, Sessions
+from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
+
+log = logging.getLogger(__name__)
+
+SERVER_STOPPED_REASON: Final = "Session was terminated because the server stopped"
+_POOL: Final = "pool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSize:
+    """How many drivers wait, and how old they may get."""
+
+    members: int
+    max_age: timedelta
+
+
+class Supervisor:
+    """Keeps every session moving: :meth:`recover` first, then :meth:`run`, at last :meth:`stop`."""
+
+    def __init__(self, means: Means, pool_size: PoolSize) -> None:
+        self._means = means
+        self._sessions = Sessions(means)
+        self._pool = Pool(means, pool_size.members, pool_size.max_age)
+        self._queue = WorkQueue(means.clock, self._work)
+        means.links.listen(self._take, self._changed)
+
+    def wake(self, session_id: SessionId) -> None:
+        """A session's row has changed; a warm driver may have been taken, too."""
+        self._queue.wake(session_id)
+        self._queue.wake(_POOL)
+
+    async def recover(self) -> None:
+        """Take up what an earlier server left: sessions go on, its warm drivers are ended."""
+        means = self._means
+        for driver in await means.store.read(drivers.list_live):
+            if driver.session_id is None:
+                await means.store.write(partial(_withdraw, driver.id))
+            else:
+                means.links.expect(driver.id)
+                # Looking for it also tells it where this server listens.
+                await means.launcher.find(driver.id)
+        for session in await means.store.read(sessions.list_live):
+            self._queue.wake(session.id)
+        self._queue.wake(_POOL)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._queue.run()
+
+    async def stop(self, *, keep_sessions: bool) -> None:
+        """After :meth:`run` ended: end the pool and, unless they are kept, the sessions."""
+        await self._pool.drain()
+        if keep_sessions:
+            return
+        live = await self._means.store.read(sessions.list_live)
+        async with asyncio.TaskGroup() as ending:
+            for session in live:
+                ending.create_task(self._end(session.id), name=f"end:{session.id}")
+
+    async def _end(self, session_id: SessionId) -> None:
+        now = self._means.clock.now()
+
+        def write(tx: Connection) -> domain.Session:
+            return sessions.change(
+                tx,
+                session_id,
+                domain.Event.TERMINATE_ASKED,
+                at=now,
+                reason=SERVER_STOPPED_REASON,
+            )
+
+        await self._means.store.write(write)
+        while not isinstance(await self._reconcile_now(session_id), Done):
+            pass
+
+    async def _reconcile_now(self, session_id: SessionId) -> Verdict:
+        try:
+            return await self._sessions.reconcile(session_id)
+        except Conflict:
+            return Rest(0)
+
+    async def _work(self, key: str) -> Verdict:
+        if key == _POOL:
+            return await self._pool.reconcile(key)
+        return await self._sessions.reconcile(key)
+
+    async def _take(self, driver: Driver, report: messages.Report) -> None:
+        now = self._means.clock.now()
+        await self._means.store.write(lambda tx: facts.take(tx, driver.id, report, now))
+        if not isinstance(report, messages.Progress):
+            await self._changed(driver.id)
+
+    async def _changed(self, driver_id: DriverId) -> None:
+        driver = await self._means.store.read(lambda tx: drivers.get(tx, driver_id))
+        if driver is not None and driver.session_id is not None:
+            self._queue.wake(driver.session_id)
+        self._queue.wake(_POOL)
+
+
+def _withdraw(driver_id: DriverId, tx: Connection) -> None:
+    drivers.withdraw(tx, driver_id, "An earlier server started it.")

@@ -1,0 +1,91 @@
+"""One worker per key, many keys at once.
+
+- A key that is woken while its worker runs is looked at once more afterwards, never twice at once.
+- A worker says how long its key may rest; it is woken earlier by :meth:`WorkQueue.wake`.
+- A worker that fails is tried again, later each time.
+- A key that needs no more work is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Final
+
+from sparkowl.clock import Clock
+from sparkowl.domain.errors import Conflict
+
+log = logging.getLogger(__name__)
+
+#: The longest pause between two tries of a worker that fails.
+MAX_BACKOFF_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Look again after ``seconds``, or when woken."""
+
+    seconds: float | None
+
+
+class Done:
+    """There is no more work for this key."""
+
+
+#: What a worker answers.
+Verdict = Rest | Done
+Work = Callable[[str], Awaitable[Verdict]]
+
+
+class WorkQueue:
+    """The workers, as tasks of one group."""
+
+    def __init__(self, clock: Clock, work: Work) -> None:
+        self._clock = clock
+        self._work = work
+        self._woken: dict[str, asyncio.Event] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled. Keys woken before are worked on now."""
+        async with asyncio.TaskGroup() as self._tasks:
+            for key in self._woken:
+                self._start(key)
+            await asyncio.Event().wait()
+
+    def wake(self, key: str) -> None:
+        woken = self._woken.get(key)
+        if woken is not None:
+            woken.set()
+            return
+        self._woken[key] = asyncio.Event()
+        if self._tasks is not None:
+            self._start(key)
+
+    def _start(self, key: str) -> None:
+        assert self._tasks is not None
+        # The work outlives the request that woke it, so it does not carry that request's id.
+        self._tasks.create_task(self._keep(key), name=f"work:{key}", context=Context())
+
+    async def _keep(self, key: str) -> None:
+        woken = self._woken[key]
+        failures = 0
+        while True:
+            woken.clear()
+            try:
+                verdict = await self._work(key)
+                failures = 0
+            except Conflict:
+                verdict = Rest(0)
+            except Exception:
+                failures += 1
+                verdict = Rest(min(2.0**failures, MAX_BACKOFF_S))
+                log.exception("work failed", extra={"key": key, "failures": failures})
+            if isinstance(verdict, Rest):
+                await self._clock.wait(woken, verdict.seconds)
+            elif not woken.is_set():
+                del self._woken[key]
+                return
