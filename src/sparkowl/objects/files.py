@@ -235,6 +235,7 @@ class Files:
     def check(self, bucket: str, key: str, condition: Condition) -> None:
         """Refuse now what :meth:`commit` would refuse later, before a body is sent for nothing."""
         segments_of(key)
+        os.close(folders.open_bucket(self.root, bucket))
         if condition.if_absent and self.exists(bucket, key):
             raise PreconditionFailed(_FAILED)
         if condition.if_match is not None:

@@ -86,9 +86,10 @@ def _string_to_sign(request: SignedRequest, arguments: Mapping[str, str], expire
 
 def _headers(request: SignedRequest, arguments: Mapping[str, str]) -> dict[str, str]:
     """The headers of the request; what the URL carries of them counts where one is absent."""
+    lowered = {name.lower(): value for name, value in arguments.items()}
     hoisted = {
         name: value
-        for name, value in arguments.items()
+        for name, value in lowered.items()
         if name.startswith("x-amz-") or name in ("content-md5", "content-type")
     }
     return hoisted | combined(request.headers)
