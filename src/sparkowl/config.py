@@ -124,10 +124,11 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=default_data_dir)
-    """Database, keys, buckets and the drivers' folders."""
+    """Database, keys, buckets and the drivers' folders. Default: SPARKOWL_DATA_DIR, else
+    ``~/.local/share/sparkowl``."""
 
     cache_dir: Path = Field(default_factory=default_cache_dir)
-    """What can be made again: class-data archives."""
+    """What can be made again: class-data archives. Default: ``~/.cache/sparkowl``."""
 
     config: Path | None = None
     """The settings file, instead of ``sparkowl.toml`` in the data directory."""
@@ -140,9 +141,6 @@ class Settings(BaseSettings):
 
     behind_proxy: bool = False
     """A proxy in front terminates TLS, so listening beyond loopback is safe."""
-
-    account: str = Field("000000000000", pattern=r"^[0-9]{12}$")
-    """AWS account number in ARNs."""
 
     region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$")
     """AWS region that ``sparkowl env`` prints."""
@@ -157,7 +155,10 @@ class Settings(BaseSettings):
     """Leave sessions running when the server stops."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lines below this level are not written. DEBUG shows also the calls of clients that poll."""
+
     log_json: bool = False
+    """Log as JSON, one object a line, instead of text."""
 
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
+from sparkowl.domain.session import Session
 from sparkowl.objects.files import Files
 
 _EMPTY: Final = {
@@ -30,6 +31,12 @@ def split_uri(uri: str) -> tuple[str, str]:
 def folder_of(files: Files, calculation: Calculation) -> Path:
     """Where the agent writes the outputs. Raises ObjectError when the bucket is not there."""
     return files.path(*split_uri(calculation.output_location))
+
+
+async def write_timeline(files: Files, session: Session) -> None:
+    """Put the start timeline where clients can read it: ``<working directory>/start.json``."""
+    bucket, key = split_uri(f"{session.working_directory}/start.json")
+    await asyncio.to_thread(files.put_bytes, bucket, key, json.dumps(session.timeline).encode())
 
 
 async def complete(files: Files, calculation: Calculation) -> None:

@@ -16,8 +16,9 @@ from sparkowl.domain import session as domain
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.objects.errors import ObjectError
 from sparkowl.store import drivers, sessions
-from sparkowl.supervisor import facts
+from sparkowl.supervisor import facts, outputs
 from sparkowl.supervisor.pool import Pool
 from sparkowl.supervisor.sessions import Means, Sessions
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
@@ -111,6 +112,15 @@ class Supervisor:
         await self._means.store.write(lambda tx: facts.take(tx, driver.id, report, now))
         if not isinstance(report, messages.Progress):
             await self._changed(driver.id)
+        if isinstance(report, messages.Adopted):
+            await self._publish_timeline(report.session_id)
+
+    async def _publish_timeline(self, session_id: str) -> None:
+        session = await self._means.store.read(lambda tx: sessions.get(tx, session_id))
+        try:
+            await outputs.write_timeline(self._means.files, session)
+        except (ObjectError, OSError) as error:
+            log.warning("timeline not written", extra={"session": session_id, "why": str(error)})
 
     async def _changed(self, driver_id: DriverId) -> None:
         driver = await self._means.store.read(lambda tx: drivers.get(tx, driver_id))

@@ -1,0 +1,47 @@
+# Everything a newcomer needs. Only Python 3.11 or newer and pip must be there.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check serve bench docs lock clean
+
+help: ## Say what each target does
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
+	  | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the environment in .venv, from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@scripts/setup $(PYTHON) $(VENV)
+	@touch $(READY)
+
+demo: $(READY) ## Start a server, run a real job through boto3, show the result, stop
+	@$(BIN)/python scripts/demo.py
+
+test: $(READY) ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, types, import directions, and the fast tests
+	@$(BIN)/ruff format --check src tests benchmarks examples scripts
+	@$(BIN)/ruff check src tests benchmarks examples scripts
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/docs.py --check
+	@$(BIN)/python -m pytest -q -m "not spark"
+
+serve: $(READY) ## Start the server on its defaults; Ctrl-C stops it
+	@$(BIN)/sparkowl serve
+
+bench: $(READY) ## Measure start-up, calls, memory side by side with plain tools
+	@$(BIN)/python -m benchmarks
+
+docs: $(READY) ## Write the reference pages from the code
+	@$(BIN)/python scripts/docs.py
+
+lock: $(READY) ## Choose the newest versions that fit and pin them in requirements.lock
+	@scripts/lock $(BIN)
+
+clean: ## Remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

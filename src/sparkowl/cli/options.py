@@ -1,0 +1,51 @@
+"""What several commands share: the data directory, the settings, the way to say no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from sparkowl.config import Settings
+
+#: What a person reads; standard output is for results.
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder of the server's database, keys and buckets. "
+        "Default: $SPARKOWL_DATA_DIR, else ~/.local/share/sparkowl.",
+        show_default=False,
+    ),
+]
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end the command."""
+    err.print(message, markup=False, style="red")
+    raise typer.Exit(code)
+
+
+def settings(data_dir: Path | None, **given: Any) -> Settings:
+    """The settings; a wrong one ends the command with its name and the rule."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if data_dir is not None:
+        values["data_dir"] = data_dir
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        fail("\n".join(_problem(problem) for problem in error.errors()), code=2)
+    except ValueError as error:
+        fail(f"The settings cannot be read: {error}", code=2)
+
+
+def _problem(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"There is no setting {name}."
+    return f"Setting {name}: {problem['msg']} (given: {problem['input']!r})."

@@ -1,0 +1,84 @@
+"""``sparkowl sessions``: list, show, terminate."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.table import Table
+
+from sparkowl.cli.clients import client
+from sparkowl.cli.options import DataDir
+
+app = typer.Typer(no_args_is_help=True, help="Look at sessions and end them.")
+
+_out = Console(highlight=False)
+WorkGroup = Annotated[str, typer.Option("--workgroup", help="Workgroup to look in.")]
+
+
+@app.command("list")
+def list_(
+    workgroup: WorkGroup = "spark",
+    state: Annotated[
+        str | None, typer.Option(help="Only this state; without it, those that are active.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List the sessions of a workgroup, newest first."""
+    athena = client("athena", data_dir)
+    request: dict[str, Any] = {"WorkGroup": workgroup}
+    if state is not None:
+        request["StateFilter"] = state.upper()
+    table = Table("Session", "State", "Started", "Idle since", "Description", box=None)
+    while True:
+        page = athena.list_sessions(**request)
+        for session in page["Sessions"]:
+            status = session["Status"]
+            table.add_row(
+                session["SessionId"],
+                status["State"],
+                _time(status.get("StartDateTime")),
+                _time(status.get("IdleSinceDateTime")),
+                _plain(session.get("Description", "")),
+            )
+        if "NextToken" not in page:
+            break
+        request["NextToken"] = page["NextToken"]
+    _out.print(table)
+
+
+@app.command()
+def show(session_id: str, data_dir: DataDir = None) -> None:
+    """Show one session as JSON, with the timeline of its start."""
+    session = client("athena", data_dir).get_session(SessionId=session_id)
+    del session["ResponseMetadata"]
+    bucket, _, key = (
+        session["SessionConfiguration"]["WorkingDirectory"].removeprefix("s3://").partition("/")
+    )
+    # A session that has not started yet has no timeline, and an old one may have been deleted.
+    with suppress(ClientError):
+        found = client("s3", data_dir).get_object(Bucket=bucket, Key=f"{key}/start.json")
+        session["StartTimeline"] = json.load(found["Body"])
+    print(json.dumps(session, indent=2, default=str))
+
+
+@app.command()
+def terminate(session_ids: list[str], data_dir: DataDir = None) -> None:
+    """End sessions. One that has ended already is no error."""
+    athena = client("athena", data_dir)
+    for session_id in session_ids:
+        print(session_id, athena.terminate_session(SessionId=session_id)["State"])
+
+
+def _time(value: Any) -> str:
+    return "" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _plain(text: str) -> str:
+    """A caller's text without what a terminal or Rich would obey."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.replace("[", r"\[")
