@@ -1,0 +1,55 @@
+"""``python -m sparkowl.agent <driver id>``: the agent beside a driver.
+
+The driver's spec comes as JSON on standard input. Both processes are started before anything heavy
+is imported: what the agent needs itself is loaded while the JVM comes up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from sparkowl.agent.folder import Folder
+from sparkowl.agent.messages import DriverSpec
+from sparkowl.agent.processes import TAG, adopt_orphans
+
+
+def main() -> int:
+    os.umask(0o077)
+    spec = DriverSpec.from_json(sys.stdin.read())
+    # The id in argv is for people who look at `ps`; the tag is how we find our own.
+    os.environ[TAG] = spec.driver_id
+    folder = Folder(Path(spec.run_dir))
+    folder.make()
+    os.chdir(folder.root)
+    adopt_orphans()
+    return _serve(spec)
+
+
+def _serve(spec: DriverSpec) -> int:
+    from sparkowl.agent.driver import DriverLost, Launched, launch
+
+    outcome: Launched | str
+    try:
+        outcome = launch(spec)
+    except DriverLost as lost:
+        outcome = str(lost)
+
+    import asyncio
+    import logging
+
+    from sparkowl.agent.agent import Agent, report_failure
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    async def run() -> int:
+        if isinstance(outcome, str):
+            return await report_failure(spec, outcome)
+        return await Agent(spec, outcome).run()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

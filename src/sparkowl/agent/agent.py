@@ -1,0 +1,247 @@
+"""The agent: from two processes just started to a driver that serves, until it ends.
+
+The order of a driver's life is here, top to bottom, in :meth:`Agent.run`; each part of it has a
+module of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from sparkowl.agent.channel import Channel
+from sparkowl.agent.driver import Driver, DriverLost, Launched
+from sparkowl.agent.folder import Folder
+from sparkowl.agent.link import Link, ServerGone
+from sparkowl.agent.messages import (
+    Adopt,
+    Adopted,
+    Cancel,
+    Command,
+    DriverSpec,
+    Failed,
+    Ready,
+    Run,
+    Stop,
+)
+from sparkowl.agent.outbox import Outbox
+from sparkowl.agent.runner import Runner
+from sparkowl.agent.spark import SparkLine, SparkUnreachable
+
+log = logging.getLogger(__name__)
+
+#: How long to try to hand in the last facts after the driver was lost...
+_LAST_WORDS_S: Final = 10.0
+#: ...and after it was asked to stop, which shall be quick.
+_PARTING_WORDS_S: Final = 0.5
+_TIDY_EVERY_S: Final = 10.0
+
+
+class Agent:
+    def __init__(self, spec: DriverSpec, launched: Launched) -> None:
+        self._spec = spec
+        self._launched = launched
+        self._folder = Folder(Path(spec.run_dir))
+        self._driver = Driver(spec, launched)
+        self._outbox = Outbox(self._folder.outbox)
+        self._spark = SparkLine(self._folder.gateway)
+        self._runner: Runner | None = None
+        #: Commands that need a driver that is up.
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._cancelled_early: set[str] = set()
+        self._stop = asyncio.Event()
+        self._link = Link(
+            driver_id=spec.driver_id,
+            token=spec.token,
+            url_file=self._folder.server_url,
+            outbox=self._outbox,
+            on_command=self._on_command,
+            may_be_away_s=self._may_be_away_s,
+        )
+
+    async def run(self) -> int:
+        """Serve until stopped or lost; the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        self._driver.watch()
+        link = asyncio.create_task(self._link.run(), name="link")
+        try:
+            return await self._until_the_end(link)
+        finally:
+            await self._driver.stop()
+            self._spark.close()
+            await self._link.close()
+            link.cancel()
+            await asyncio.gather(link, return_exceptions=True)
+
+    async def _until_the_end(self, link: asyncio.Task[None]) -> int:
+        """Serve until the first of: asked to stop, server gone, driver lost."""
+        serving = asyncio.create_task(self._serve(), name="serve")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        ends = {link, serving, stopping}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        if stopping.done():
+            return await self._stopped("The session was stopped.")
+        stopping.cancel()
+        try:
+            (link if link.done() else serving).result()
+        except DriverLost as lost:
+            return await self._failed(str(lost))
+        except ServerGone as gone:
+            log.warning("%s", gone)
+            return await self._stopped(str(gone))
+        raise AssertionError("serving and the link only end by an exception")
+
+    async def _stopped(self, reason: str) -> int:
+        self._abort("canceled", reason)
+        await self._driver.stop()
+        await self._outbox.emptied(_PARTING_WORDS_S)
+        self._say_why(reason)
+        return 0
+
+    async def _failed(self, reason: str) -> int:
+        """The calculation's end first, then the driver's: that is the order in which they count."""
+        self._say_why(reason)
+        self._abort("failed", reason)
+        self._outbox.put(Failed, reason=reason)
+        await self._driver.stop()
+        await self._outbox.emptied(_LAST_WORDS_S)
+        return 1
+
+    def _abort(self, outcome: str, reason: str) -> None:
+        if self._runner is not None:
+            self._runner.abort("failed" if outcome == "failed" else "canceled", reason)
+
+    def _say_why(self, reason: str) -> None:
+        with suppress(OSError):
+            self._folder.exit.write_text(json.dumps({"reason": reason}))
+
+    async def _serve(self) -> None:
+        """Come up, then do what the server says; ends by :class:`DriverLost` only."""
+        channel = await self._come_up()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lost(), name="watch")
+                tasks.create_task(self._obey(), name="commands")
+                tasks.create_task(self._the_runner.work(), name="calculations")
+                tasks.create_task(self._tidy(), name="tidy")
+        except* DriverLost as lost:
+            raise DriverLost(str(lost.exceptions[0])) from None
+        finally:
+            channel.close()
+
+    async def _lost(self) -> None:
+        raise DriverLost(await self._driver.lost())
+
+    @property
+    def _the_runner(self) -> Runner:
+        assert self._runner is not None
+        return self._runner
+
+    async def _come_up(self) -> Channel:
+        report = await self._driver.report()
+        channel = Channel(self._folder.connection)
+        await channel.open()
+        self._spark.mounted_at_launch(self._spec.buckets)
+        self._runner = Runner(
+            channel=channel,
+            driver=self._driver,
+            spark=self._spark,
+            outbox=self._outbox,
+            tell=self._link.tell,
+            spool=self._folder.spool,
+            limit_bytes=self._spec.output_limit_bytes,
+        )
+        self._outbox.put(
+            Ready,
+            marks={"agent": self._launched.at, **report["marks"], "ready": time.time()},
+            spark_version=report["spark_version"],
+            java_version=report["java_version"],
+            python_version=report["python_version"],
+            archive=_archive_state(self._launched.archive, sharing=report["sharing"]),
+            isolation=self._launched.isolation,
+        )
+        return channel
+
+    def _on_command(self, command: Command) -> None:
+        """Called by the link. Stopping cannot wait for the driver; the rest keeps its order."""
+        match command:
+            case Stop():
+                self._stop.set()
+            case Cancel(calculation_id=calculation_id) if self._runner is not None:
+                self._runner.cancel(calculation_id)
+            case Adopt() | Run() | Cancel():
+                self._commands.put_nowait(command)
+            case _:
+                log.warning("Not a command: %r", command)
+
+    async def _obey(self) -> None:
+        while True:
+            match await self._commands.get():
+                case Adopt() as adopt:
+                    await self._adopt(adopt)
+                case Run() as run:
+                    self._the_runner.take(run)
+                case Cancel(calculation_id=calculation_id):
+                    self._the_runner.cancel(calculation_id)
+
+    async def _adopt(self, adopt: Adopt) -> None:
+        session = {
+            "session_id": adopt.session_id,
+            "work_group": adopt.work_group,
+            "engine_version": adopt.engine_version,
+            "started_at": adopt.started_at,
+        }
+        self._folder.session.write_text(json.dumps(session))
+        try:
+            await self._spark.mount(adopt.buckets)
+            await self._spark.configure(adopt.properties)
+        except SparkUnreachable as error:
+            first_line = str(error).strip().split("\n")[0]
+            raise DriverLost(f"The session's properties were refused: {first_line}") from error
+        self._outbox.put(Adopted, session_id=adopt.session_id)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_EVERY_S)
+            self._driver.trim_logs()
+
+    def _may_be_away_s(self) -> float:
+        busy = self._runner is not None and self._runner.busy
+        return self._spec.away_busy_s if busy else self._spec.away_idle_s
+
+
+def _archive_state(archive: Path | None, *, sharing: bool) -> str:
+    if archive is None:
+        return "missing"
+    return "used" if sharing else "rejected"
+
+
+async def report_failure(spec: DriverSpec, reason: str) -> int:
+    """The whole life of an agent whose driver could not even be launched."""
+    folder = Folder(Path(spec.run_dir))
+    folder.exit.write_text(json.dumps({"reason": reason}))
+    outbox = Outbox(folder.outbox)
+    outbox.put(Failed, reason=reason)
+    link = Link(
+        driver_id=spec.driver_id,
+        token=spec.token,
+        url_file=folder.server_url,
+        outbox=outbox,
+        on_command=lambda _command: None,
+        may_be_away_s=lambda: _LAST_WORDS_S,
+    )
+    talking = asyncio.create_task(link.run(), name="link")
+    await outbox.emptied(_LAST_WORDS_S)
+    await link.close()
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+    return 1

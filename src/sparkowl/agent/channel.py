@@ -1,0 +1,97 @@
+"""The conversation with the kernel: run a block, hear what it says until it is idle again.
+
+Jupyter's messages and nothing more; what they mean for a calculation is :mod:`.runner`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_client.asynchronous.client import AsyncKernelClient
+
+log = logging.getLogger(__name__)
+
+Hear = Callable[[str, dict[str, Any]], None]
+#: The kernel greets a new subscriber; without the greeting the first outputs could be missed.
+_GREETING_TIMEOUT_S: Final = 10.0
+
+
+class Channel:
+    def __init__(self, connection_file: Path) -> None:
+        self._client = AsyncKernelClient()
+        self._client.load_connection_file(str(connection_file))
+        self._listeners: dict[str, tuple[Hear, asyncio.Event]] = {}
+        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        # No heartbeat: the process is watched itself, and a busy kernel is not a dead one.
+        self._client.start_channels(stdin=False, hb=False, control=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GREETING_TIMEOUT_S):
+                while (await self._client.get_iopub_msg())["msg_type"] != "iopub_welcome":
+                    pass
+        self._tasks = [
+            asyncio.create_task(self._route_outputs(), name="kernel outputs"),
+            asyncio.create_task(self._route_replies(), name="kernel replies"),
+        ]
+
+    async def execute(self, code: str, hear: Hear) -> dict[str, Any]:
+        """Run a block; the reply's content, once everything it said was heard."""
+        message_id: str = self._client.execute(
+            # Nothing to ask: there is nobody at a keyboard.
+            code,
+            store_history=False,
+            allow_stdin=False,
+            stop_on_error=False,
+        )
+        idle = asyncio.Event()
+        reply = asyncio.get_running_loop().create_future()
+        self._listeners[message_id] = hear, idle
+        self._replies[message_id] = reply
+        try:
+            await idle.wait()
+            content: dict[str, Any] = await reply
+            return content
+        finally:
+            del self._listeners[message_id]
+            del self._replies[message_id]
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._client.stop_channels()
+
+    async def _route_outputs(self) -> None:
+        while True:
+            message = await self._receive(self._client.get_iopub_msg)
+            listener = self._listeners.get(message["parent_header"].get("msg_id", ""))
+            # None: a thread of an earlier block still speaks, or the kernel speaks of itself.
+            if listener is None:
+                continue
+            hear, idle = listener
+            hear(message["msg_type"], message["content"])
+            if message["content"].get("execution_state") == "idle":
+                idle.set()
+
+    async def _route_replies(self) -> None:
+        while True:
+            message = await self._receive(self._client.get_shell_msg)
+            reply = self._replies.get(message["parent_header"].get("msg_id", ""))
+            if reply is not None and not reply.done():
+                reply.set_result(message["content"])
+
+    async def _receive(self, source: Callable[[], Any]) -> dict[str, Any]:
+        while True:
+            try:
+                message: dict[str, Any] = await source()
+            except (ValueError, KeyError, TypeError):
+                # User code holds the kernel's key and can send anything at all.
+                log.warning("A message from the kernel was not understood.", exc_info=True)
+            else:
+                return message

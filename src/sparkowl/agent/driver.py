@@ -1,0 +1,235 @@
+"""The driver's two processes, the kernel and the JVM: started together, watched, and stopped.
+
+:func:`launch` is called before anything heavy is imported, since a start takes as long as the JVM
+takes. What the processes are told to do is not here, but in :mod:`.runner` and :mod:`.spark`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sparkowl.agent import archive, confine, java, jvm
+from sparkowl.agent.folder import Folder
+from sparkowl.agent.messages import Confinement, DriverSpec
+from sparkowl.agent.processes import how_it_ended, kill, kill_leftovers, spawn
+
+#: How long the JVM may take for its own clean end (it deletes its temporary files) before SIGKILL.
+_JVM_GRACE_S: Final = 1.0
+#: A log that outgrows this is cut to its last part: user code can make Spark write for ever.
+_LOG_LIMIT_BYTES: Final = 8 << 20
+_LOG_KEPT_BYTES: Final = 1 << 20
+
+
+class DriverLost(Exception):
+    """The kernel or the JVM is gone, or never came up; the message is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """Both processes, just started."""
+
+    kernel: subprocess.Popen[bytes]
+    jvm: subprocess.Popen[bytes]
+    #: Reading end of the pipe for the kernel's one line.
+    report: int
+    archive: Path | None
+    isolation: str
+    at: float
+
+
+def launch(spec: DriverSpec) -> Launched:
+    """Start the JVM and the kernel; :class:`DriverLost` when that is not possible."""
+    started_at = time.time()
+    folder = Folder(Path(spec.run_dir))
+    try:
+        found = java.find(spec.java_home, os.environ)
+        shared = archive.present(Path(spec.cache_dir), found, jvm.spark_home())
+        sandbox = confine.prepare(_complete(spec, folder, found))
+        machine = jvm.start(spec, found, shared, sandbox.enter)
+        kernel, report = _start_kernel(folder, found, sandbox, warm=spec.warm)
+    except (java.JavaNotFound, OSError, subprocess.SubprocessError) as error:
+        raise DriverLost(f"The driver could not be started: {error}") from error
+    sandbox.close()
+    return Launched(kernel, machine, report, shared, sandbox.isolation, started_at)
+
+
+def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement | None:
+    """The confinement, with what a driver needs in any case: its own folders and its programs.
+
+    A program's folder that *holds* something hidden is left out: it must not uncover that.
+    """
+    asked = spec.confinement
+    if asked is None:
+        return None
+    hidden = [Path(os.path.realpath(path)) for path in asked.hidden]
+    code = {sys.prefix, sys.base_prefix, str(found.home), str(jvm.spark_home())}
+    code.add(str(Path(__file__).parent.parent))
+    needed = {os.path.realpath(path) for path in code}
+    unhiding = {p for p in needed if any(h.is_relative_to(p) for h in hidden)}
+    return Confinement(
+        hidden=asked.hidden,
+        readable=(*asked.readable, spec.cache_dir, *folder.readable, *sorted(needed - unhiding)),
+        writable=(*asked.writable, *folder.writable),
+    )
+
+
+def _start_kernel(
+    folder: Folder, found: java.Java, sandbox: confine.Sandbox, *, warm: bool
+) -> tuple[subprocess.Popen[bytes], int]:
+    reading, writing = os.pipe()
+    module = ["-P", "-m", "sparkowl.agent.kernel", str(writing)]
+    try:
+        kernel = spawn(
+            [sys.executable, *module, *(["--warm"] if warm else [])],
+            env=jvm.environment(folder, jvm.spark_home(), os.environ)
+            | {
+                "JAVA_HOME": str(found.home),
+                "IPYTHONDIR": str(folder.tmp / "ipython"),
+                "MPLCONFIGDIR": str(folder.tmp / "matplotlib"),
+                "PYTHONUNBUFFERED": "1",
+            },
+            cwd=folder.root,
+            log=folder.kernel_log,
+            confine=sandbox.enter,
+            pass_fds=(writing,),
+        )
+    finally:
+        os.close(writing)
+    return kernel, reading
+
+
+class Driver:
+    """Both processes while they live, seen from the agent's event loop."""
+
+    def __init__(self, spec: DriverSpec, launched: Launched) -> None:
+        self._spec = spec
+        self._launched = launched
+        self._folder = Folder(Path(spec.run_dir))
+        self.kernel_pid = launched.kernel.pid
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+
+    def watch(self) -> None:
+        """From now on know at once when a child ends; orphans that come to us are reaped too."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+        self._reap()
+
+    async def lost(self) -> str:
+        """Wait until the kernel or the JVM is gone; how it ended, as a sentence."""
+        return await asyncio.shield(self._lost)
+
+    async def report(self) -> dict[str, Any]:
+        """The kernel's report that Spark is up; :class:`DriverLost` when it does not come up."""
+        line = asyncio.ensure_future(self._report_line())
+        lost = asyncio.ensure_future(self.lost())
+        await asyncio.wait({line, lost}, return_when=asyncio.FIRST_COMPLETED)
+        lost.cancel()
+        # The JVM's end is the cause, the kernel's complaint about it only the consequence.
+        if self._launched.jvm.returncode is not None or not line.done() or not line.result():
+            line.cancel()
+            raise DriverLost(await self._why_not_started())
+        report: dict[str, Any] = json.loads(line.result())
+        if "error" in report:
+            raise DriverLost(f"Spark could not be started: {_first_line(report['error'])}")
+        return report
+
+    async def _report_line(self) -> bytes:
+        reader = asyncio.StreamReader()
+        pipe = os.fdopen(self._launched.report, "rb")
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            return await reader.readline()
+        finally:
+            transport.close()
+
+    async def _why_not_started(self) -> str:
+        how = await self.lost()
+        log = (
+            self._folder.jvm_log
+            if self._launched.jvm.returncode is not None
+            else (self._folder.kernel_log)
+        )
+        hint = important_line(log.read_text(errors="replace"))
+        return f"{how} {hint}" if hint else how
+
+    def _reap(self) -> None:
+        """Collect every child that ended. ``Popen`` learns it here, not by waiting itself."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, pid: int, returncode: int) -> None:
+        for name, process in (
+            ("Spark JVM", self._launched.jvm),
+            ("Python kernel", self._launched.kernel),
+        ):
+            if process.pid == pid:
+                process.returncode = returncode
+                if not self._lost.done():
+                    self._lost.set_result(f"The {name} {how_it_ended(returncode)}.")
+
+    def interrupt(self, *, everyone: bool = False) -> None:
+        """SIGINT to the kernel, or to its whole process group."""
+        if self._launched.kernel.returncode is None:
+            with suppress(ProcessLookupError):
+                (os.killpg if everyone else os.kill)(self.kernel_pid, signal.SIGINT)
+
+    def kill_kernel(self) -> None:
+        if self._launched.kernel.returncode is None:
+            kill(self.kernel_pid)
+
+    async def stop(self) -> None:
+        """End both processes and whatever they left behind. Repeated: no effect."""
+        self.kill_kernel()
+        if self._launched.jvm.stdin is not None:
+            with suppress(OSError):
+                self._launched.jvm.stdin.close()  # the gateway's end
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_JVM_GRACE_S):
+                while self._launched.jvm.returncode is None:
+                    await asyncio.sleep(0.01)
+                    self._reap()
+        kill_leftovers(self._spec.driver_id)
+        self._reap()
+
+    def trim_logs(self) -> None:
+        """Keep the logs of a talkative session small. The writers append, so cutting is safe."""
+        for log in (self._folder.jvm_log, self._folder.kernel_log):
+            with suppress(OSError):
+                if log.stat().st_size > _LOG_LIMIT_BYTES:
+                    with log.open("r+b") as file:
+                        file.seek(-_LOG_KEPT_BYTES, os.SEEK_END)
+                        tail = file.read()
+                        file.seek(0)
+                        file.write(tail)
+                        file.truncate()
+
+
+def important_line(log: str) -> str:
+    """The line of a failed start's log that says why: the last cause named, else the last error."""
+    wanted = re.compile(r"^(?:Caused by: |Exception in thread \"[^\"]*\" |Error[: ])(?P<what>.+)$")
+    found = [match["what"] for line in log.splitlines() if (match := wanted.match(line.strip()))]
+    if found:
+        return _first_line(found[-1])
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return _first_line(lines[-1]) if lines else ""
+
+
+def _first_line(text: str, limit: int = 500) -> str:
+    return text.strip().splitlines()[0][:limit] if text.strip() else ""

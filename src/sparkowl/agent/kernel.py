@@ -1,0 +1,146 @@
+"""``python -m sparkowl.agent.kernel``: where user code runs, an ipykernel with Spark in it.
+
+Started by the agent beside the JVM, in the driver's folder. It imports Spark while the JVM comes
+up, attaches to it, and serves. What it is told by its parent is on its command line; what it
+reports (one JSON line, see :func:`main`) goes to the pipe named there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from sparkowl.agent import jvm
+from sparkowl.agent.folder import Folder
+
+#: How often to look for the JVM's gateway. Only while starting; a look costs microseconds.
+_GATEWAY_POLL_S: Final = 0.005
+
+
+def main() -> None:
+    """Attach, report, serve.
+
+    The report is either ``{"marks": …, "spark_version": …, …}`` or ``{"error": …}``. A pipe that
+    ends without one means that the process died.
+    """
+    report, warm = int(sys.argv[1]), "--warm" in sys.argv
+    os.umask(0o077)
+    app = _application(Folder(Path.cwd()))
+    try:
+        ready = _attach(app, Folder(Path.cwd()), warm=warm)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is why there is no session
+        _send(report, {"error": f"{type(error).__name__}: {error}"})
+        sys.exit(1)
+    _send(report, ready)
+    app.start()
+
+
+def _send(report: int, content: dict[str, Any]) -> None:
+    with os.fdopen(report, "w") as pipe:
+        pipe.write(json.dumps(content) + "\n")
+
+
+def _application(folder: Folder) -> Any:
+    """The kernel, bound to its sockets and not yet serving."""
+    _import_spark()
+    from ipykernel.kernelapp import IPKernelApp
+    from traitlets.config import Config
+
+    config = Config()
+    config.IPKernelApp.connection_file = str(folder.connection)
+    config.IPKernelApp.exec_PYTHONSTARTUP = False
+    # An API has no up-arrow key; and results must not stay in memory because they were shown.
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.cache_size = 0
+    config.InteractiveShell.colors = "nocolor"
+    app = IPKernelApp.instance(config=config)
+    app.initialize([])
+    return app
+
+
+def _import_spark() -> None:
+    """Everything the attach will import, while the JVM is still starting."""
+    import pyspark.sql
+    import pyspark.testing  # noqa: F401 - SparkConf() imports it, and with it pandas
+    from pyspark.logger import PySparkLogger
+
+    # On an interrupt py4j logs a traceback, and Spark a line of JSON for an unknown column: both
+    # would land in the block's stderr, next to the error that says the same.
+    logging.getLogger("py4j").disabled = True
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        # Through its own factory: a plain logger of that name would break Spark's call.
+        PySparkLogger.getLogger(name).disabled = True
+    warnings.filterwarnings("ignore", message="To exit: use 'exit', 'quit', or Ctrl-D.")
+
+
+def _attach(app: Any, folder: Folder, *, warm: bool) -> dict[str, Any]:
+    from pyspark.sql import SparkSession
+
+    port, secret = _wait_for_gateway(folder)
+    marks = {"jvm": time.time()}
+    sc = _context(port, secret)
+    spark = SparkSession.builder.getOrCreate()
+    marks["context"] = time.time()
+    if warm:
+        spark.range(1000).selectExpr("sum(id)").collect()
+    _make_room(app.shell, folder, {"spark": spark, "sc": sc})
+    system = sc._jvm.java.lang.System
+    return {
+        "marks": marks,
+        "spark_version": sc.version,
+        "java_version": system.getProperty("java.version"),
+        "python_version": ".".join(map(str, sys.version_info[:3])),
+        # The virtual machine's own word on whether a class-data archive is in use.
+        "sharing": "sharing" in system.getProperty("java.vm.info"),
+    }
+
+
+def _wait_for_gateway(folder: Folder) -> tuple[int, str]:
+    while (found := jvm.gateway(folder.gateway)) is None:
+        time.sleep(_GATEWAY_POLL_S)
+    return found
+
+
+def _context(port: int, secret: str) -> Any:
+    from pyspark import SparkContext
+
+    attach = {"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret}
+    os.environ |= attach
+    try:
+        return SparkContext()
+    finally:
+        # Not for user code's environment, nor for the programs it starts.
+        for name in attach:
+            os.environ.pop(name, None)
+
+
+def _make_room(shell: Any, folder: Folder, names: dict[str, Any]) -> None:
+    """What a block finds: its directory, its names, its magics, its errors."""
+    from sparkowl.agent import magics, tracebacks
+
+    os.chdir(folder.work)
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"):
+        # ipykernel's wish for colours, which stored output must not have.
+        os.environ.pop(name, None)
+    sys.path.insert(0, str(folder.work))
+    shell.user_ns.update(names)
+    # Hidden names are not the user's own: `%who` and a reset leave them alone.
+    shell.user_ns_hidden.update(names)
+    tracebacks.install(shell)
+    magics.register(shell, folder.session)
+    # `quit()` would end the kernel; here it only ends the block.
+    shell.ask_exit = _refuse_to_exit
+
+
+def _refuse_to_exit() -> None:
+    raise SystemExit
+
+
+if __name__ == "__main__":
+    main()

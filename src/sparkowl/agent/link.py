@@ -1,0 +1,162 @@
+"""The line to the server: dial, say what happened, hear what to do, dial again.
+
+Nothing is decided here about calculations. The link only ends the agent: when the server does not
+know the driver (any more), or stays away longer than the driver may wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from sparkowl.agent.messages import (
+    Ack,
+    Command,
+    Message,
+    MessageError,
+    Progress,
+    Welcome,
+    decode,
+    encode,
+)
+from sparkowl.agent.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_PATH: Final = "/_sparkowl/drivers/{driver_id}/link"
+#: The server's word that this driver is none of its own: never, or no more.
+_UNKNOWN: Final = frozenset({401, 403, 404, 410})
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+_DIAL_TIMEOUT_S: Final = 10.0
+#: A dead peer (a cable, a suspended machine) is noticed within about two of these.
+_PING_EVERY_S: Final = 20.0
+
+
+class ServerGone(Exception):
+    """The server does not want this driver, or was away too long. The message says which."""
+
+
+class Link:
+    def __init__(  # noqa: PLR0913 - all by name, and each a different thing
+        self,
+        *,
+        driver_id: str,
+        token: str,
+        url_file: Path,
+        outbox: Outbox,
+        on_command: Callable[[Command], None],
+        may_be_away_s: Callable[[], float],
+    ) -> None:
+        self._path = _PATH.format(driver_id=driver_id)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._url_file = url_file
+        self._outbox = outbox
+        self._on_command = on_command
+        self._may_be_away_s = may_be_away_s
+        self._news: Progress | None = None
+        self._last_heard = time.monotonic()
+        self._connection: ClientConnection | None = None
+
+    def tell(self, news: Progress) -> None:
+        """Send when there is a connection; only the newest is kept."""
+        self._news = news
+        self._outbox.changed.set()
+
+    async def close(self) -> None:
+        """Say goodbye in the protocol's own way, after the last fact is out."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled; :class:`ServerGone` when it is over for good."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            if await self._one_connection():
+                pause = _FIRST_PAUSE_S
+            left = self._may_be_away_s() - (time.monotonic() - self._last_heard)
+            if left <= 0:
+                raise ServerGone("The server stayed away too long.")
+            # Jitter: after a restart of the server not every driver dials at the same moment.
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _one_connection(self) -> bool:
+        """Dial and talk until the connection ends; whether the server welcomed us."""
+        welcomed = False
+        try:
+            # Read each time: a server that starts again may listen elsewhere.
+            url = self._url_file.read_text().strip().rstrip("/") + self._path
+            async with connect(
+                url,
+                additional_headers=self._headers,
+                open_timeout=_DIAL_TIMEOUT_S,
+                ping_interval=_PING_EVERY_S,
+                ping_timeout=_PING_EVERY_S,
+                compression=None,
+                proxy=None,
+            ) as connection:
+                self._connection = connection
+                welcomed = await self._welcome(connection)
+                if welcomed:
+                    await self._talk(connection)
+        except InvalidStatus as error:
+            if error.response.status_code in _UNKNOWN:
+                raise ServerGone("The server does not know this driver.") from error
+            log.info("The server refused the link.", exc_info=True)
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
+            log.info("The link is down: %s", error)
+        if welcomed:
+            self._last_heard = time.monotonic()
+        return welcomed
+
+    async def _welcome(self, connection: ClientConnection) -> bool:
+        async with asyncio.timeout(_DIAL_TIMEOUT_S):
+            return isinstance(_decoded(await connection.recv()), Welcome)
+
+    async def _talk(self, connection: ClientConnection) -> None:
+        speaking = asyncio.create_task(self._speak(connection), name="link speaks")
+        try:
+            async for frame in connection:
+                self._hear(frame)
+        finally:
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+
+    def _hear(self, frame: str | bytes) -> None:
+        match _decoded(frame):
+            case Ack(seq=seq):
+                self._outbox.acknowledge(seq)
+            case None:
+                pass
+            case message:
+                self._on_command(message)  # type: ignore[arg-type]  # facts are ignored there
+
+    async def _speak(self, connection: ClientConnection) -> None:
+        """Everything unacknowledged first, in order, then what is new."""
+        sent = 0
+        while True:
+            self._outbox.changed.clear()
+            for fact in self._outbox.after(sent):
+                await connection.send(encode(fact))
+                sent = fact.seq
+            if self._news is not None:
+                news, self._news = self._news, None
+                await connection.send(encode(news))
+            await self._outbox.changed.wait()
+
+
+def _decoded(frame: str | bytes) -> Message | None:
+    try:
+        return decode(frame)
+    except MessageError:
+        log.warning("A frame from the server was not understood.", exc_info=True)
+        return None

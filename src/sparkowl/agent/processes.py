@@ -1,0 +1,128 @@
+"""Processes on this machine: children that cannot outlive us, and what they leave behind.
+
+Linux only, through ``prctl`` and ``/proc``. What runs in the children is not decided here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+#: Set for an agent by its launcher and inherited by everything below it: this is how the processes
+#: of a driver are found again after any crash.
+TAG: Final = "SPARKOWL_DRIVER"
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that none gets lost."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between kernel and JVM
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    log: Path,
+    confine: Callable[[], None],
+    stdin: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a child in its own session that the kernel kills when this process dies.
+
+    Call it from the main thread only: the death signal is sent when the *thread* that forked ends.
+    """
+    parent = os.getpid()
+
+    def between_fork_and_exec() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # died before the line above
+            os._exit(1)
+        confine()
+
+    with log.open("ab") as sink:
+        return subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=pass_fds,
+            # Safe here: this process has one thread as long as it spawns.
+            preexec_fn=between_fork_and_exec,
+        )
+
+
+def tagged(driver_id: str) -> Iterator[int]:
+    """Ids of the living processes that carry the driver's tag, this one included."""
+    wanted = f"{TAG}={driver_id}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)
+
+
+def descendants() -> Iterator[int]:
+    """Ids of all processes below this one (orphans come back to us: :func:`adopt_orphans`)."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                # The second field is the name in brackets, and may itself hold brackets.
+                after_name = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents.setdefault(int(after_name[1]), []).append(int(entry.name))
+    waiting = [os.getpid()]
+    while waiting:
+        children = parents.get(waiting.pop(), [])
+        yield from children
+        waiting += children
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def kill_leftovers(driver_id: str) -> int:
+    """Kill everything of this driver but ourselves; how many there were.
+
+    By descent, and by tag: user code can clear its environment, but it cannot leave our subtree.
+    Repeated, because a process that forks meanwhile is missed by one pass.
+    """
+    killed = 0
+    for _ in range(5):
+        left = {*descendants(), *tagged(driver_id)} - {os.getpid()}
+        living = {pid for pid in left if not is_zombie(pid)}
+        if not living:
+            break
+        for pid in living:
+            kill(pid)
+        killed += len(living)
+    return killed
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def how_it_ended(returncode: int) -> str:
+    """The end of a process as words: "was killed by signal 9", "exited with status 3"."""
+    if returncode < 0:
+        return f"was killed by signal {-returncode}"
+    return f"exited with status {returncode}"

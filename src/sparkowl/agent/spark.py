@@ -1,0 +1,151 @@
+"""The agent's own line to the JVM, beside the kernel's: progress, cancelling, later settings.
+
+It works while the user's thread is blocked in a Spark action. Connected on first use, from one
+thread of its own, because py4j blocks; the thread never starts a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sparkowl.agent import buckets as mounts
+from sparkowl.agent import jvm
+
+_T = TypeVar("_T")
+
+
+class SparkUnreachable(Exception):
+    """The JVM did not answer, or refused; the message is what it said."""
+
+
+@dataclass
+class Stages:
+    """The stages of one calculation's jobs, as far as they were seen."""
+
+    #: Stage id to (tasks, tasks completed).
+    seen: dict[int, tuple[int, int]] = field(default_factory=dict)
+    percent: int = 0
+
+    def take(self, active: Mapping[int, tuple[int, int]]) -> int:
+        """Percent of the tasks known so far. New jobs bring new tasks; it never falls."""
+        # A stage that is not active any more is done, or was skipped.
+        self.seen = {stage: (tasks, tasks) for stage, (tasks, _) in self.seen.items()} | dict(
+            active
+        )
+        tasks = sum(total for total, _ in self.seen.values())
+        done = sum(completed for _, completed in self.seen.values())
+        if tasks:
+            # 100 is for the calculation's own end.
+            self.percent = max(self.percent, min(99, done * 100 // tasks))
+        return self.percent
+
+
+class SparkLine:
+    def __init__(self, gateway_file: Path) -> None:
+        self._gateway_file = gateway_file
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spark-line")
+        self._gateway: Any = None
+        self._mounted: dict[str, str] = {}
+        # A dead JVM makes py4j log for every object that is garbage collected.
+        logging.getLogger("py4j").disabled = True
+
+    async def cancel_all_jobs(self) -> None:
+        await self._call(self._cancel_all_jobs)
+
+    async def active_jobs(self) -> int:
+        return await self._call(self._count_active_jobs)
+
+    async def active_stages(self) -> dict[int, tuple[int, int]]:
+        return await self._call(self._active_stages)
+
+    async def mount(self, buckets: Mapping[str, str]) -> None:
+        """Make buckets known that appeared after the launch."""
+        new = {name: path for name, path in buckets.items() if self._mounted.get(name) != path}
+        if new:
+            await self._call(lambda: self._set_hadoop(mounts.mount_keys(new)))
+            self._mounted |= new
+
+    def mounted_at_launch(self, buckets: Mapping[str, str]) -> None:
+        self._mounted |= buckets
+
+    async def configure(self, properties: Mapping[str, str]) -> None:
+        """Set properties on the running session; :class:`SparkUnreachable` when one is refused."""
+        if properties:
+            await self._call(lambda: self._configure(properties))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, function: Callable[[], _T]) -> _T:
+        from py4j.protocol import Py4JError
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        except (Py4JError, OSError, AttributeError) as error:
+            raise SparkUnreachable(str(error)) from error
+
+    # What follows runs in the thread.
+
+    def _jvm(self) -> Any:
+        if self._gateway is None:
+            from py4j.java_gateway import GatewayParameters, JavaGateway
+
+            found = jvm.gateway(self._gateway_file)
+            if found is None:
+                raise OSError("The JVM's gateway is not there.")
+            port, secret = found
+            self._gateway = JavaGateway(
+                gateway_parameters=GatewayParameters(port=port, auth_token=secret)
+            )
+        return self._gateway.jvm
+
+    def _context(self) -> Any:
+        """Spark's context, or None: user code may have stopped it, and we must not make another."""
+        active = self._jvm().org.apache.spark.SparkContext.getActive()
+        return active.get() if active.isDefined() else None
+
+    def _tracker(self) -> Any:
+        context = self._context()
+        if context is None:
+            return None
+        java = self._jvm().org.apache.spark.api.java.JavaSparkContext
+        return java.fromSparkContext(context).statusTracker()
+
+    def _cancel_all_jobs(self) -> None:
+        context = self._context()
+        if context is not None:
+            context.cancelAllJobs()
+
+    def _count_active_jobs(self) -> int:
+        tracker = self._tracker()
+        return len(tracker.getActiveJobIds()) if tracker is not None else 0
+
+    def _active_stages(self) -> dict[int, tuple[int, int]]:
+        tracker = self._tracker()
+        stages: dict[int, tuple[int, int]] = {}
+        for job_id in tracker.getActiveJobIds() if tracker is not None else ():
+            job = tracker.getJobInfo(job_id)
+            for stage_id in job.stageIds() if job is not None else ():
+                stage = tracker.getStageInfo(stage_id)
+                if stage is not None:
+                    stages[stage_id] = (stage.numTasks(), stage.numCompletedTasks())
+        return stages
+
+    def _set_hadoop(self, keys: Mapping[str, str]) -> None:
+        context = self._context()
+        for key, value in keys.items():
+            # The system property is for the context that user code makes after a `spark.stop()`.
+            self._jvm().java.lang.System.setProperty(f"spark.hadoop.{key}", value)
+            if context is not None:
+                context.hadoopConfiguration().set(key, value)
+
+    def _configure(self, properties: Mapping[str, str]) -> None:
+        session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()
+        for key, value in properties.items():
+            session.get().conf().set(key, value)
