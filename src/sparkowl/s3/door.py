@@ -1,0 +1,112 @@
+"""The S3 door, top to bottom: verify, route, call, answer.
+
+Nothing of a body is asked for before the signature, the bucket and the conditions have been
+checked: the server says "100 Continue" when an operation begins to read, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from sparkowl.clock import Clock
+from sparkowl.objects.files import Files
+from sparkowl.objects.uploads import Uploads
+from sparkowl.protocol import sigv2, sigv4
+from sparkowl.protocol.sigv4 import Signature, SignedRequest
+from sparkowl.s3.calls import Answer, Context, Message, Receive, Scope, Send, read, signed_request
+from sparkowl.s3.errors import ClientGone, S3Error, translated
+from sparkowl.s3.routes import route
+from sparkowl.s3.sending import refused, send_answer
+
+log = logging.getLogger(__name__)
+
+#: Enough to keep a disk busy while others compute MD5s; more would only fight for the cores.
+_THREADS: Final = 8
+_INTERNAL: Final = (
+    "We encountered an internal error. The server's log has it under this request id."
+)
+
+
+class S3Door:
+    """An ASGI application that serves the buckets of a store to whoever has a key."""
+
+    def __init__(
+        self,
+        files: Files,
+        secret_of: Callable[[str], str | None],
+        clock: Clock,
+        region: str,
+    ) -> None:
+        self._secret_of = secret_of
+        self._clock = clock
+        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
+        self._ctx = Context(files, Uploads(files), region, threads)
+
+    def close(self) -> None:
+        """Let the threads end. Nothing may be under way any more."""
+        self._ctx.threads.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"The S3 door speaks HTTP only, not {scope['type']}.")
+        request_id = uuid.uuid4().hex[:16].upper()
+        request = signed_request(scope)
+        body = _Body(receive)
+        try:
+            answer = await self._answer(request, body, request_id)
+        except ClientGone:
+            log.info("the client left before its body had come", extra={"request_id": request_id})
+            return
+        if not body.asked_for and _waits(request):
+            # The body never comes now; but what comes next would be taken for it.
+            answer.headers["connection"] = "close"
+        answer.headers["x-amz-request-id"] = request_id
+        await send_answer(self._ctx, answer, request.method, receive, send)
+
+    async def _answer(self, request: SignedRequest, body: _Body, request_id: str) -> Answer:
+        operation = "?"
+        try:
+            call = read(request, self._verified(request), body)
+            act = route(call)
+            operation = act.__name__
+            answer = await act(self._ctx, call)
+        except ClientGone:
+            raise
+        except Exception as error:
+            refusal = translated(error)
+            if refusal is None:
+                log.exception("an S3 call failed", extra={"request_id": request_id})
+                refusal = S3Error("InternalError", 500, _INTERNAL)
+            answer = refused(refusal, request.raw_path, request_id)
+        log.info(
+            "answered",
+            extra={"request_id": request_id, "operation": operation, "status": answer.status},
+        )
+        return answer
+
+    def _verified(self, request: SignedRequest) -> Signature:
+        now, secret_of = self._clock.now(), self._secret_of
+        if sigv2.claimed(request.query):
+            return sigv2.verify(request, secret_of=secret_of, now=now)
+        return sigv4.verify(request, secret_of=secret_of, now=now, service="s3")
+
+
+class _Body:
+    """ASGI's ``receive`` that remembers whether anybody asked for the body."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.asked_for = False
+
+    async def __call__(self) -> Message:
+        self.asked_for = True
+        return await self._receive()
+
+
+def _waits(request: SignedRequest) -> bool:
+    """Whether the client holds its body back until it is asked for it."""
+    return any(name == "expect" for name, _ in request.headers)
