@@ -9,25 +9,25 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 import uvicorn
 from sqlalchemy import Connection
 
 from sparkowl import credentials
 from sparkowl.clock import Clock, System
-from sparkowl.config import Settings
+from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
+from sparkowl.launchers.archive import make_archive
 from sparkowl.launchers.base import Launcher
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher, LocalSettings
@@ -41,9 +41,6 @@ from sparkowl.supervisor.sessions import Means
 from sparkowl.supervisor.supervisor import PoolSize, Supervisor
 
 log = logging.getLogger(__name__)
-
-#: Where the commands find the running server.
-ADDRESS_FILE: Final = "server.json"
 
 
 class StartError(Exception):
@@ -78,10 +75,15 @@ async def serve(
         try:
             await _prepare(running, settings, clock)
             await supervisor.recover()
-            async with _working(supervisor), _answering(asgi, listener):
+            async with (
+                _background(supervisor.run(), "supervisor"),
+                _answering(asgi, listener),
+                _background(_upkeep(settings, supervisor), "upkeep"),
+            ):
                 with _announced(data_dir, running.url):
                     ready(running)
                     await stop.wait()
+                    supervisor.retire()
             await supervisor.stop(keep_sessions=settings.keep_sessions)
         finally:
             running.store.close()
@@ -226,14 +228,22 @@ def _announced(data_dir: Path, url: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _working(supervisor: Supervisor) -> AsyncIterator[None]:
-    work = asyncio.create_task(supervisor.run(), name="supervisor")
+async def _background(work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
+    """Run ``work`` beside the block, and cancel it at the block's end."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        work.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await work
+            await task
+
+
+async def _upkeep(settings: Settings, supervisor: Supervisor) -> None:
+    """What makes later starts faster and may wait until the first ones are through."""
+    if settings.launcher == "local":
+        await supervisor.until_quiet()
+        await make_archive(settings.cache_dir, settings.driver.java_home)
 
 
 @asynccontextmanager

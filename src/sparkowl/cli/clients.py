@@ -11,8 +11,8 @@ import boto3
 from botocore.config import Config
 
 from sparkowl import credentials
-from sparkowl.app import ADDRESS_FILE
 from sparkowl.cli.options import fail, settings
+from sparkowl.config import ADDRESS_FILE
 
 
 def exports(data_dir: Path | None) -> dict[str, str]:

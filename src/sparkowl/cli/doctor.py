@@ -15,9 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sparkowl.app import ADDRESS_FILE
 from sparkowl.cli.options import DataDir, settings
-from sparkowl.config import Settings
+from sparkowl.config import ADDRESS_FILE, Settings
 
 _out = Console(highlight=False)
 _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}

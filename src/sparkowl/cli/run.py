@@ -22,7 +22,7 @@ ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 DEAD: Final = frozenset({"TERMINATING", "TERMINATED", "DEGRADED", "FAILED"})
 #: As shells do: 128 and the number of SIGINT.
 INTERRUPTED: Final = 130
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.2
 
 
 def run(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvloop
 
-from sparkowl import app, telemetry
+from sparkowl import telemetry
 from sparkowl.cli.options import DataDir, err, fail, settings
 from sparkowl.config import Settings
+
+if TYPE_CHECKING:
+    from sparkowl.app import Running
 
 
 def serve(
@@ -38,22 +41,27 @@ def serve(
         keep_sessions=keep_sessions or None,
         launcher=launcher,
     )
+    # Imported here: the server's half a second of imports is not for the other commands.
+    import uvloop
+
+    from sparkowl import app
+
     telemetry.configure(chosen.log_level, as_json=chosen.log_json)
     try:
-        uvloop.run(_serve(chosen))
+        uvloop.run(_serve(chosen, app.serve))
     except app.StartError as error:
         fail(str(error))
 
 
-async def _serve(chosen: Settings) -> None:
+async def _serve(chosen: Settings, run: Callable[..., Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await app.serve(chosen, stop, lambda running: _welcome(running, chosen.data_dir))
+    await run(chosen, stop, lambda running: _welcome(running, chosen.data_dir))
 
 
-def _welcome(running: app.Running, data_dir: Path) -> None:
+def _welcome(running: Running, data_dir: Path) -> None:
     """One line that others can wait for, then help for people."""
     print(f"SparkOwl is ready at {running.url}", flush=True)
     err.print(f'In another terminal: eval "$(sparkowl env --data-dir {data_dir})"', markup=False)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
-from rich.table import Table
 
 from sparkowl.cli.clients import client
 from sparkowl.cli.options import DataDir
 
 app = typer.Typer(no_args_is_help=True, help="Look at sessions and end them.")
 
-_out = Console(highlight=False)
+#: Plain columns: what a script cuts must not depend on the terminal's width.
+_LINE: Final = "{:<36}  {:<11}  {:<19}  {:<19}  {}"
 WorkGroup = Annotated[str, typer.Option("--workgroup", help="Workgroup to look in.")]
 
 
@@ -33,22 +32,22 @@ def list_(
     request: dict[str, Any] = {"WorkGroup": workgroup}
     if state is not None:
         request["StateFilter"] = state.upper()
-    table = Table("Session", "State", "Started", "Idle since", "Description", box=None)
+    print(_LINE.format("SESSION", "STATE", "STARTED", "IDLE SINCE", "DESCRIPTION"))
     while True:
         page = athena.list_sessions(**request)
         for session in page["Sessions"]:
             status = session["Status"]
-            table.add_row(
+            line = _LINE.format(
                 session["SessionId"],
                 status["State"],
                 _time(status.get("StartDateTime")),
                 _time(status.get("IdleSinceDateTime")),
                 _plain(session.get("Description", "")),
             )
+            print(line.rstrip())
         if "NextToken" not in page:
             break
         request["NextToken"] = page["NextToken"]
-    _out.print(table)
 
 
 @app.command()
@@ -79,6 +78,5 @@ def _time(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """A caller's text without what a terminal or Rich would obey."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return printable.replace("[", r"\[")
+    """A caller's text without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)

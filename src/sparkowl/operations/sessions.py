@@ -106,12 +106,14 @@ def _with_warm_driver(tx: Connection, session: Session, now: datetime) -> Sessio
     """The session as CREATED if a warm driver fits; the driver is then taken."""
     review = properties.review(session.spark_properties)
     if review.refused:
-        return session
+        return domain.created_cold(session, why="its properties are refused")
     wanted = fingerprint(session.engine_version, review.at_launch)
-    driver = drivers.take_warm(tx, wanted, session.id)
-    if driver is None:
-        return session
-    return domain.created_warm(session, at=now)
+    if drivers.take_warm(tx, wanted, session.id) is not None:
+        return domain.created_warm(session, at=now)
+    if review.at_launch:
+        keys = ", ".join(review.at_launch)
+        return domain.created_cold(session, why=f"properties that are fixed at launch: {keys}")
+    return domain.created_cold(session, why="no warm driver was ready")
 
 
 async def get_session(ctx: Context, request: Input) -> Output:

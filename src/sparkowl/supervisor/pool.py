@@ -54,6 +54,10 @@ class Pool:
         wait = (self._hold_until - self._means.clock.now()) / timedelta(seconds=1)
         return Rest(wait) if wait > 0 else await self._launch()
 
+    def close(self) -> None:
+        """Start no more members."""
+        self._size = 0
+
     async def drain(self) -> None:
         """End every member."""
         for member in await self._members():

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SERVER_STOPPED_REASON: Final = "Session was terminated because the server stopped"
 _POOL: Final = "pool"
+_QUIET_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,17 @@ class Supervisor:
     async def run(self) -> None:
         """Work until cancelled."""
         await self._queue.run()
+
+    async def until_quiet(self) -> None:
+        """Return when no driver is starting. The pool is given a moment to begin with its own."""
+        starting = 1
+        while starting:
+            await self._means.clock.wait(asyncio.Event(), _QUIET_LOOK_S)
+            starting = await self._means.store.read(drivers.count_starting)
+
+    def retire(self) -> None:
+        """The server is about to stop: links will close, and nothing new is to be started."""
+        self._pool.close()
 
     async def stop(self, *, keep_sessions: bool) -> None:
         """After :meth:`run` ended: end the pool and, unless they are kept, the sessions."""
