@@ -7,6 +7,7 @@ the session FAILED, as Athena does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -67,6 +68,11 @@ _AT_LAUNCH: Final = (
 _PINNED_FALSE: Final = {"spark.authenticate": "false"}
 
 
+#: The rest of a name is free where the list has a prefix, so at least it must be a name: no line
+#: break or ``=`` that a properties file would take for its own.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:$-]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Review:
     """What becomes of a session's properties."""
@@ -93,7 +99,8 @@ def review(properties: Mapping[str, str]) -> Review:
         name = key.strip()
         if not name.startswith("spark."):
             continue
-        if _PINNED_FALSE.get(name) == value.strip().lower():
+        pinned = _PINNED_FALSE.get(name) == value.strip().lower()
+        if pinned or _NAME.fullmatch(name) is None:
             refused.append(name)
         elif _listed(name, _AT_RUN_TIME):
             at_run_time[name] = value
