@@ -170,14 +170,28 @@ def apply(session: Session, event: Event, *, at: datetime, reason: str | None = 
         active_at=at if session.active_at is None and active else session.active_at,
         idle_since=at if state is State.IDLE else None,
         ended_at=at if state in TERMINAL else None,
-        reason=reason[:REASON_LENGTH] if reason else session.reason,
+        reason=_reason(session, state, reason),
         version=session.version + 1,
     )
 
 
+def _reason(session: Session, state: State, reason: str | None) -> str | None:
+    """Why the session is in ``state``. An ending keeps the reason that it began with; a session
+    that recovered has none any more."""
+    if reason:
+        return reason[:REASON_LENGTH]
+    return session.reason if state in TERMINAL else None
+
+
 def created_warm(session: Session, *, at: datetime) -> Session:
     """A new session that found a warm driver: it begins as CREATED."""
-    return replace(session, state=State.CREATED, active_at=at)
+    timeline = {**session.timeline, "warm": True}
+    return replace(session, state=State.CREATED, active_at=at, timeline=timeline)
+
+
+def created_cold(session: Session, *, why: str) -> Session:
+    """A new session that needs a driver of its own; ``why`` goes into its start timeline."""
+    return replace(session, timeline={**session.timeline, "warm": False, "why": why})
 
 
 def require_room(session: Session) -> None:
@@ -242,7 +256,8 @@ Step = Launch | AdoptDriver | RunCalculation | CancelCalculation | StopDriver | 
 class Patience:
     """How long the supervisor waits for what."""
 
-    #: From StartSession to a driver that is ready.
+    #: For a driver to be ready, from its own beginning: waiting for a place to start in does not
+    #: count. And once more for it to take the session.
     start: timedelta
     #: For an agent whose link is gone but whose process is alive, before the session is DEGRADED...
     silent: timedelta
@@ -278,15 +293,15 @@ def next_step(session: Session, seen: Situation, now: datetime, patience: Patien
 
 def _start(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
     driver = seen.driver
-    deadline = session.created_at + patience.start
     if driver is None or (driver.handle is None and driver.ended_at is None):
         return Launch()
-    if driver.ended_at is not None or not seen.alive:
+    if _lost(driver, seen):
         return Happened(
             Event.START_FAILED, driver.reason or "The Spark driver ended while starting."
         )
     if driver.ready_at is not None:
         return Happened(Event.DRIVER_READY)
+    deadline = driver.created_at + patience.start
     if now >= deadline:
         seconds = int(patience.start.total_seconds())
         return Happened(Event.START_FAILED, f"The Spark driver was not ready after {seconds} s.")
@@ -295,7 +310,7 @@ def _start(session: Session, seen: Situation, now: datetime, patience: Patience)
 
 def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
     driver = seen.driver
-    if driver is None or driver.ended_at is not None or not seen.alive:
+    if driver is None or _lost(driver, seen):
         return Happened(Event.DRIVER_LOST, _loss(driver))
     if not seen.linked:
         return _await_link(session, seen, now, patience)
@@ -303,7 +318,7 @@ def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) 
     if session.state is State.DEGRADED:
         return Happened(Event.AGENT_BACK_BUSY if calculation else Event.AGENT_BACK)
     if driver.adopted_at is None:
-        return AdoptDriver()
+        return _adopt(session, now, patience)
     if session.state is State.CREATED:
         return Happened(Event.ADOPTED)
     if calculation is not None:
@@ -313,6 +328,16 @@ def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) 
     if session.state is State.BUSY:
         return Happened(Event.WORK_ENDED)
     return _rest_idle(session, now)
+
+
+def _adopt(session: Session, now: datetime, patience: Patience) -> Step:
+    assert session.active_at is not None
+    if now < session.active_at + patience.start:
+        return AdoptDriver()
+    seconds = int(patience.start.total_seconds())
+    return Happened(
+        Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. Its driver did not take it within {seconds} s."
+    )
 
 
 def _rest_idle(session: Session, now: datetime) -> Step:
@@ -337,6 +362,11 @@ def _await_link(session: Session, seen: Situation, now: datetime, patience: Pati
     return Rest(
         until=since + (patience.lost if session.state is State.CREATED else patience.silent)
     )
+
+
+def _lost(driver: Driver, seen: Situation) -> bool:
+    """Gone, or going: a driver has a reason to end only once it reported that it is lost."""
+    return driver.ended_at is not None or driver.reason is not None or not seen.alive
 
 
 def _loss(driver: Driver | None) -> str:

@@ -1,0 +1,81 @@
+"""Entities with good defaults: a test names only what it is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sparkowl.domain import calculation as calculations
+from sparkowl.domain import session as sessions
+from sparkowl.domain.calculation import Calculation
+from sparkowl.domain.driver import Driver
+from sparkowl.domain.ids import (
+    SessionId,
+    new_calculation_id,
+    new_driver_id,
+    new_session_id,
+)
+from sparkowl.domain.session import Patience, Session, Situation
+
+AT: Final = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+LATER: Final = AT + timedelta(minutes=1)
+PATIENCE: Final = Patience(
+    start=timedelta(seconds=180), silent=timedelta(seconds=20), lost=timedelta(seconds=120)
+)
+
+
+def make_session(**changes: Any) -> Session:
+    """An IDLE session of the workgroup ``spark``."""
+    session = Session(
+        id=new_session_id(),
+        work_group="spark",
+        state=sessions.State.IDLE,
+        engine_version="Apache Spark version 4.1",
+        description=None,
+        request={"EngineConfiguration": {}},
+        idle_timeout=timedelta(minutes=20),
+        output_location="s3://results",
+        created_at=AT,
+        modified_at=AT,
+        active_at=AT,
+        idle_since=AT,
+    )
+    return replace(session, **changes)
+
+
+def make_calculation(**changes: Any) -> Calculation:
+    """A RUNNING calculation."""
+    calculation = Calculation(
+        id=new_calculation_id(),
+        session_id=new_session_id(),
+        state=calculations.State.RUNNING,
+        description=None,
+        code="1 + 1",
+        output_location="s3://results/session/calculation",
+        submitted_at=AT,
+        started_at=AT,
+    )
+    return replace(calculation, **changes)
+
+
+def make_driver(**changes: Any) -> Driver:
+    """A driver that is launched, ready and adopted."""
+    driver = Driver(
+        id=new_driver_id(),
+        session_id=SessionId("00000000-0000-0000-0000-000000000001"),
+        fingerprint="f" * 64,
+        created_at=AT,
+        handle="handle",
+        ready_at=AT,
+        adopted_at=AT,
+    )
+    return replace(driver, **changes)
+
+
+def make_situation(**changes: Any) -> Situation:
+    """A healthy driver with its link up and nothing to run."""
+    situation = Situation(
+        driver=make_driver(), alive=True, linked=True, silent_since=None, calculation=None
+    )
+    return replace(situation, **changes)

@@ -1,0 +1,387 @@
+"""The session's table over every state and event, and what is to be done in every situation."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from tests.builders import (
+    AT,
+    LATER,
+    PATIENCE,
+    make_calculation,
+    make_driver,
+    make_session,
+    make_situation,
+)
+
+from sparkowl.domain.calculation import State as CalculationState
+from sparkowl.domain.errors import IllegalTransition, InvalidRequest
+from sparkowl.domain.session import (
+    ACTIVE,
+    REASON_LENGTH,
+    TERMINAL,
+    TERMINATED_REASON,
+    TRANSITIONS,
+    UNHEALTHY_REASON,
+    AdoptDriver,
+    CancelCalculation,
+    Event,
+    Happened,
+    Launch,
+    Rest,
+    RunCalculation,
+    Session,
+    Situation,
+    State,
+    Step,
+    StopDriver,
+    apply,
+    created_warm,
+    next_step,
+    require_room,
+)
+from sparkowl.protocol import model
+
+# Written out once more, apart from the code: one row an event, one column a state in the order
+# CREATING CREATED IDLE BUSY DEGRADED. "-" is a bug, "=" changes nothing. TERMINATING and the
+# terminal states take every event and stay, but for DRIVER_GONE.
+EXPECTED = """
+DRIVER_READY    CREATED     -           -           -           -
+ADOPTED         -           IDLE        =           =           =
+START_FAILED    FAILED      FAILED      -           -           -
+WORK_STARTED    -           BUSY        BUSY        -           -
+WORK_ENDED      -           -           =           IDLE        =
+IDLE_TIMED_OUT  -           -           TERMINATING -           -
+TERMINATE_ASKED TERMINATING TERMINATING TERMINATING TERMINATING TERMINATING
+AGENT_SILENT    -           -           DEGRADED    DEGRADED    -
+AGENT_BACK      -           -           -           -           IDLE
+AGENT_BACK_BUSY -           -           -           -           BUSY
+DRIVER_LOST     FAILED      FAILED      FAILED      FAILED      FAILED
+DRIVER_GONE     -           -           -           -           -
+"""
+COLUMNS = (State.CREATING, State.CREATED, State.IDLE, State.BUSY, State.DEGRADED)
+
+
+def expected(state: State, event: Event) -> State | None:
+    """What the event makes of the state; None: it cannot happen there."""
+    if state in TERMINAL:
+        return state
+    if state is State.TERMINATING:
+        return State.TERMINATED if event is Event.DRIVER_GONE else state
+    rows = {row.split()[0]: row.split()[1:] for row in EXPECTED.strip().splitlines()}
+    cell = rows[event][COLUMNS.index(state)]
+    return {"-": None, "=": state}.get(cell) or (None if cell == "-" else State(cell))
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_every_event_in_every_state_does_what_the_table_says(state: State, event: Event) -> None:
+    session = make_session(state=state)
+    to = expected(state, event)
+
+    if to is None:
+        with pytest.raises(IllegalTransition, match=f"{event} in {state}"):
+            apply(session, event, at=LATER)
+    elif to is state:
+        assert apply(session, event, at=LATER) is session
+    else:
+        changed = apply(session, event, at=LATER, reason="why")
+        assert (changed.state, changed.modified_at, changed.reason) == (to, LATER, "why")
+        assert changed.version == session.version + 1
+
+
+def test_every_state_has_a_row() -> None:
+    assert set(TRANSITIONS) == set(State)
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+def test_nothing_leaves_a_terminal_state_and_everything_may_still_be_heard(state: State) -> None:
+    assert dict(TRANSITIONS[state]) == dict.fromkeys(Event, state)
+
+
+@pytest.mark.parametrize("state", State)
+def test_terminate_may_be_asked_in_every_state(state: State) -> None:
+    assert Event.TERMINATE_ASKED in TRANSITIONS[state]
+
+
+def test_every_state_can_be_reached_from_the_first() -> None:
+    reached, before = {State.CREATING}, set[State]()
+
+    while reached != before:
+        before = set(reached)
+        reached |= {to for state in before for to in TRANSITIONS[state].values()}
+
+    assert reached == set(State)
+
+
+def test_the_states_are_exactly_athenas() -> None:
+    assert {str(state) for state in State} == set(
+        model.service().shape_for("SessionState").metadata["enum"]
+    )
+    assert State.TERMINATING not in ACTIVE
+    assert not ACTIVE & TERMINAL
+
+
+def test_times_follow_the_state() -> None:
+    creating = make_session(state=State.CREATING, active_at=None, idle_since=None)
+
+    created = apply(creating, Event.DRIVER_READY, at=AT)
+    idle = apply(created, Event.ADOPTED, at=LATER)
+    busy = apply(idle, Event.WORK_STARTED, at=LATER)
+    failed = apply(busy, Event.DRIVER_LOST, at=LATER, reason="gone")
+
+    assert (created.active_at, created.idle_since) == (AT, None)
+    assert (idle.active_at, idle.idle_since) == (AT, LATER)
+    assert (busy.idle_since, busy.ended_at) == (None, None)
+    assert (failed.active_at, failed.idle_since, failed.ended_at) == (AT, None, LATER)
+
+
+def test_a_warm_session_is_active_from_its_first_moment() -> None:
+    session = created_warm(make_session(state=State.CREATING, active_at=None), at=AT)
+
+    assert (session.state, session.active_at) == (State.CREATED, AT)
+
+
+def test_a_session_that_recovered_no_longer_says_that_it_is_unhealthy() -> None:
+    degraded = apply(make_session(), Event.AGENT_SILENT, at=AT, reason=UNHEALTHY_REASON)
+
+    recovered = apply(degraded, Event.AGENT_BACK, at=LATER)
+
+    assert degraded.reason == UNHEALTHY_REASON
+    assert recovered.reason is None
+
+
+def test_a_terminated_session_keeps_the_reason_of_its_termination() -> None:
+    ending = apply(make_session(), Event.TERMINATE_ASKED, at=AT, reason=TERMINATED_REASON)
+
+    ended = apply(ending, Event.DRIVER_GONE, at=LATER)
+
+    assert ended.reason == TERMINATED_REASON
+
+
+def test_a_reason_is_cut_to_what_the_model_allows() -> None:
+    failed = apply(make_session(), Event.DRIVER_LOST, at=AT, reason="x" * 5000)
+
+    assert failed.reason == "x" * REASON_LENGTH
+    assert model.service().shape_for("DescriptionString").metadata["max"] == REASON_LENGTH
+
+
+@pytest.mark.parametrize("state", State)
+def test_only_an_idle_or_a_created_session_takes_a_calculation(state: State) -> None:
+    session = make_session(state=state)
+
+    if state in {State.CREATED, State.IDLE}:
+        require_room(session)
+    else:
+        with pytest.raises(InvalidRequest) as refusal:
+            require_room(session)
+        assert str(refusal.value) == (
+            f"Session is in the {state} state; needs to be IDLE to accept Calculations."
+        )
+
+
+def test_spark_properties_are_collected_from_both_places_that_athena_knows() -> None:
+    configuration = {
+        "Classifications": [{"Name": "spark-defaults", "Properties": {"spark.a": "1"}}],
+        "SparkProperties": {"spark.a": "2", "spark.b": "3"},
+    }
+    session = make_session(request={"EngineConfiguration": configuration})
+
+    assert session.spark_properties == {"spark.a": "2", "spark.b": "3"}
+
+
+# --- what to do next ---------------------------------------------------------------------------
+
+WAITING = make_calculation(state=CalculationState.CREATING)
+CANCELING = make_calculation(state=CalculationState.CANCELING)
+LAUNCHED = make_driver(ready_at=None, adopted_at=None)
+READY = make_driver(adopted_at=None)
+LOST_LINK = make_situation(linked=False, silent_since=AT)
+CREATING = make_session(state=State.CREATING, active_at=None, idle_since=None)
+CREATED = make_session(state=State.CREATED, idle_since=None)
+BUSY = make_session(state=State.BUSY, idle_since=None)
+IDLE = make_session()
+DEGRADED = make_session(state=State.DEGRADED, idle_since=None)
+
+
+def after(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
+    "a new session is launched": (
+        CREATING, make_situation(driver=None, alive=False, linked=False), after(0), Launch(),
+    ),
+    "a session that waited long for a place is still launched": (
+        CREATING, make_situation(driver=None, alive=False, linked=False), after(9999), Launch(),
+    ),
+    "a launch that was interrupted is taken up": (
+        CREATING, make_situation(driver=make_driver(handle=None), alive=False), after(0), Launch(),
+    ),
+    "a driver that starts is given time": (
+        CREATING, make_situation(driver=LAUNCHED, linked=False), after(1), Rest(AT + after(180)),
+    ),
+    "its time counts from its own beginning": (
+        CREATING, make_situation(driver=make_driver(created_at=AT + after(170), ready_at=None)),
+        after(181), Rest(AT + after(350)),
+    ),
+    "a driver that is not ready in time is given up": (
+        CREATING, make_situation(driver=LAUNCHED), after(180),
+        Happened(Event.START_FAILED, "The Spark driver was not ready after 180 s."),
+    ),
+    "a driver that died while starting": (
+        CREATING, make_situation(driver=LAUNCHED, alive=False, linked=False), after(1),
+        Happened(Event.START_FAILED, "The Spark driver ended while starting."),
+    ),
+    "a driver that said why it died while starting": (
+        CREATING, make_situation(driver=make_driver(ready_at=None, reason="No Java.")), after(1),
+        Happened(Event.START_FAILED, "No Java."),
+    ),
+    "a driver that could not be launched": (
+        CREATING,
+        make_situation(driver=make_driver(handle=None, ended_at=AT, reason="No."), alive=False),
+        after(0), Happened(Event.START_FAILED, "No."),
+    ),
+    "a driver that is ready": (
+        CREATING, make_situation(driver=READY), after(1), Happened(Event.DRIVER_READY),
+    ),
+    "a ready driver is adopted": (
+        CREATED, make_situation(driver=READY), after(1), AdoptDriver(),
+    ),
+    "a driver that never takes the session is given up": (
+        CREATED, make_situation(driver=READY), after(180),
+        Happened(
+            Event.DRIVER_LOST,
+            f"{UNHEALTHY_REASON}. Its driver did not take it within 180 s.",
+        ),
+    ),
+    "and also when a calculation waits for it": (
+        BUSY, make_situation(driver=READY, calculation=WAITING), after(180),
+        Happened(
+            Event.DRIVER_LOST,
+            f"{UNHEALTHY_REASON}. Its driver did not take it within 180 s.",
+        ),
+    ),
+    "a driver that has taken the session": (
+        CREATED, make_situation(), after(1), Happened(Event.ADOPTED),
+    ),
+    "a calculation waits for the adoption": (
+        BUSY, make_situation(driver=READY, calculation=WAITING), after(1), AdoptDriver(),
+    ),
+    "a calculation is handed over": (
+        BUSY, make_situation(calculation=WAITING), after(1), RunCalculation(WAITING),
+    ),
+    "a calculation is canceled": (
+        BUSY, make_situation(calculation=CANCELING), after(1), CancelCalculation(CANCELING),
+    ),
+    "a busy session without a calculation is idle": (
+        BUSY, make_situation(), after(1), Happened(Event.WORK_ENDED),
+    ),
+    "an idle session rests until its timeout": (
+        IDLE, make_situation(), after(1), Rest(AT + IDLE.idle_timeout),
+    ),
+    "an idle session times out": (
+        IDLE, make_situation(), IDLE.idle_timeout,
+        Happened(Event.IDLE_TIMED_OUT, TERMINATED_REASON),
+    ),
+    "a short break of the link is no matter": (
+        IDLE, LOST_LINK, after(19), Rest(AT + after(20)),
+    ),
+    "a longer one is": (
+        IDLE, LOST_LINK, after(20),
+        Happened(Event.AGENT_SILENT, f"{UNHEALTHY_REASON}. Its agent does not answer."),
+    ),
+    "a created session cannot be degraded, so it waits": (
+        CREATED, LOST_LINK, after(60), Rest(AT + after(120)),
+    ),
+    "a degraded session waits for its agent": (
+        DEGRADED, LOST_LINK, after(21), Rest(AT + after(120)),
+    ),
+    "an agent that stays away is given up": (
+        DEGRADED, LOST_LINK, after(120),
+        Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. Its agent was silent for 120 s."),
+    ),
+    "a degraded session whose agent is back": (
+        DEGRADED, make_situation(), after(30), Happened(Event.AGENT_BACK),
+    ),
+    "a degraded session whose agent is back at work": (
+        DEGRADED, make_situation(calculation=WAITING), after(30), Happened(Event.AGENT_BACK_BUSY),
+    ),
+    "a driver that died": (
+        IDLE, make_situation(alive=False, linked=False), after(1),
+        Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. The Spark driver is gone."),
+    ),
+    "a driver that reported its own end is not waited for": (
+        BUSY, make_situation(driver=make_driver(reason="The kernel died."), calculation=WAITING),
+        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. The kernel died."),
+    ),
+    "a session without a driver": (
+        IDLE, make_situation(driver=None, alive=False, linked=False), after(1),
+        Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. The Spark driver is gone."),
+    ),
+    "a session that ends stops its driver": (
+        make_session(state=State.TERMINATING), make_situation(), after(1), StopDriver(),
+    ),
+    "also one that is dead, for what it left behind": (
+        make_session(state=State.TERMINATING), make_situation(alive=False), after(1), StopDriver(),
+    ),
+    "a session has ended when its driver has": (
+        make_session(state=State.TERMINATING), make_situation(driver=make_driver(ended_at=AT)),
+        after(1), Happened(Event.DRIVER_GONE),
+    ),
+    "a session that never had a driver just ends": (
+        make_session(state=State.TERMINATING),
+        make_situation(driver=None, alive=False, linked=False), after(1),
+        Happened(Event.DRIVER_GONE),
+    ),
+    "a failed session does not keep its driver": (
+        make_session(state=State.FAILED), make_situation(), after(1), StopDriver(),
+    ),
+    "nothing is left to do": (
+        make_session(state=State.TERMINATED), make_situation(driver=make_driver(ended_at=AT)),
+        after(1), Rest(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_the_next_step(name: str) -> None:
+    session, seen, elapsed, expected_step = SITUATIONS[name]
+
+    step = next_step(session, seen, AT + elapsed, PATIENCE)
+
+    assert step == expected_step
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("elapsed", [0, 19, 20, 119, 120, 179, 180, 10_000])
+def test_no_step_happens_that_the_table_forbids_and_no_rest_is_over(
+    state: State, elapsed: float
+) -> None:
+    idle_since = AT if state is State.IDLE else None
+    active_at = None if state is State.CREATING else AT
+    session = make_session(state=state, idle_since=idle_since, active_at=active_at)
+    now = AT + after(elapsed)
+    drivers = (None, LAUNCHED, READY, make_driver(), make_driver(handle=None),
+               make_driver(ended_at=AT), make_driver(reason="It died."))  # fmt: skip
+
+    for driver, alive, linked, calculation in product(
+        drivers, (True, False), (True, False), (None, WAITING, CANCELING)
+    ):
+        seen = Situation(
+            driver=driver,
+            alive=alive,
+            linked=linked,
+            silent_since=None if linked else AT,
+            calculation=calculation,
+        )
+        step = next_step(session, seen, now, PATIENCE)
+        match step:
+            case Happened(event=event):
+                assert event in TRANSITIONS[state], (state, seen, step)
+                assert TRANSITIONS[state][event] is not state, "a step that changes nothing loops"
+            case Rest(until=until):
+                assert until is None or until > now, (state, seen, step)
+            case AdoptDriver() | RunCalculation() | CancelCalculation() | StopDriver():
+                assert driver is not None
