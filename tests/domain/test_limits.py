@@ -1,0 +1,53 @@
+"""DPU arithmetic and the limits of an account."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import AT
+
+from sparkowl.domain.errors import InvalidRequest, TooManyRequests
+from sparkowl.domain.limits import Limits, dpu_millis
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=400)))
+def test_dpu_time_is_the_running_time_and_never_nothing(elapsed: timedelta) -> None:
+    millis = dpu_millis(AT, AT + elapsed)
+
+    assert millis >= 1
+    assert abs(millis - elapsed / timedelta(milliseconds=1)) <= 1
+
+
+def test_what_never_ran_used_no_dpu() -> None:
+    assert dpu_millis(None, AT) == 0
+
+
+def test_more_dpus_use_more() -> None:
+    assert dpu_millis(AT, AT + timedelta(seconds=2), dpus=3) == 6000
+
+
+def test_a_session_of_the_largest_size_is_allowed_and_a_larger_one_is_the_callers_mistake() -> None:
+    limits = Limits(session_dpus=60)
+
+    limits.allow_session(60, live_sessions=0)
+    with pytest.raises(InvalidRequest, match=r"is 61; a session may use at most 60 DPUs"):
+        limits.allow_session(61, live_sessions=0)
+
+
+def test_one_session_too_many_is_refused_in_the_words_that_clients_look_for() -> None:
+    limits = Limits(sessions=2)
+
+    limits.allow_session(2, live_sessions=1)
+    with pytest.raises(TooManyRequests, match="Maximum allowed sessions"):
+        limits.allow_session(2, live_sessions=2)
+
+
+def test_the_accounts_dpus_are_a_limit_too() -> None:
+    limits = Limits(sessions=100, account_dpus=3)
+
+    limits.allow_session(2, live_sessions=2)
+    with pytest.raises(TooManyRequests, match="Maximum concurrent DPUs reached: 3"):
+        limits.allow_session(2, live_sessions=3)
