@@ -77,7 +77,7 @@ def parse(body: bytes, root: str) -> ET.Element:
     try:
         parser.feed(body)
         tree: ET.Element = parser.close()
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise malformed() from error
     for element in tree.iter():
         element.tag = element.tag.rpartition("}")[2]
