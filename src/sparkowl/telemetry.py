@@ -36,25 +36,24 @@ def request(request_id: str) -> Iterator[None]:
 def configure(level: str, *, as_json: bool) -> None:
     """Log to standard error, at ``level`` and above."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Alembic reports its own set-up, uvicorn repeats every call, websockets every frame.
     for noisy in ("alembic", "uvicorn", "websockets", "botocore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-class _TextFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         line = f"{at} {record.levelname} {record.name.removeprefix('sparkowl.')}: "
         line += _one_line(f"{record.getMessage()} {fields}".rstrip())
-        return (
-            line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
-        )
+        # asyncio says exc_info=False where there is no exception.
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class _JsonFormatter(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -63,7 +62,7 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **_fields(record),
         }
-        if record.exc_info is not None:
+        if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
