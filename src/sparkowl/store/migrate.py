@@ -11,7 +11,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+
+from sparkowl.store.engine import sqlite_engine
 
 HERE = Path(__file__).parent
 
@@ -21,12 +22,16 @@ class NewerDatabase(Exception):
 
 
 def upgrade(path: Path) -> None:
-    """Apply the migrations that the database file lacks; make it when it is missing."""
+    """Apply the migrations that the database file lacks; make it when it is missing.
+
+    All of them or none: a server that dies in the middle starts over the next time.
+    """
     config = Config()
     config.set_main_option("script_location", str(HERE / "migrations"))
-    engine = create_engine(f"sqlite:///{path}")
+    engine = sqlite_engine(path)
     try:
         with engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             current = MigrationContext.configure(connection).get_current_revision()
             scripts = ScriptDirectory.from_config(config)
             known = {script.revision for script in scripts.walk_revisions()}

@@ -61,11 +61,22 @@ def change(
     at: datetime,
     reason: str | None = None,
 ) -> Session:
-    """Apply an event and write what it changes, in one compare-and-set.
+    """Write what an event changes, whatever the state is by now: for facts and for requests."""
+    return replace(connection, get(connection, session_id), event, at=at, reason=reason)
 
-    :class:`Conflict` when somebody else changed the row in between.
+
+def replace(
+    connection: Connection,
+    was: Session,
+    event: Event,
+    *,
+    at: datetime,
+    reason: str | None = None,
+) -> Session:
+    """Write what an event changes that was decided on ``was``, in one compare-and-set.
+
+    :class:`Conflict` when the row moved since it was read: decide again.
     """
-    was = get(connection, session_id)
     changed = apply(was, event, at=at, reason=reason)
     if changed is was:
         return was

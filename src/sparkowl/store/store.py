@@ -12,13 +12,15 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine
 
 from sparkowl.store import migrate
+from sparkowl.store.engine import sqlite_engine
 
 log = logging.getLogger(__name__)
 
@@ -68,27 +70,12 @@ class Store:
         self._engine.dispose()
 
 
-def sqlite_engine(path: Path) -> Engine:
-    """An engine whose transactions are ours alone: pysqlite's own are switched off.
-
-    ``synchronous = FULL``: what was acknowledged survives a power cut as well.
-    """
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("PRAGMA busy_timeout = 10000")
-
-    return engine
-
-
 class _Job:
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
         self.loop = loop
+        #: The writer logs on behalf of the caller: with the caller's request id.
+        self.context = copy_context()
         self.done: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -134,7 +121,9 @@ class _Writer:
                     batch.append(job)
             self._commit(batch)
             for job in batch:
-                job.loop.call_soon_threadsafe(job.deliver)
+                # A caller whose event loop has ended does not wait any more.
+                with suppress(RuntimeError):
+                    job.loop.call_soon_threadsafe(job.deliver)
             if ending:
                 return
 
@@ -156,7 +145,7 @@ class _Writer:
     def _run_one(self, job: _Job) -> None:
         self._connection.exec_driver_sql("SAVEPOINT one")
         try:
-            job.result = job.work(self._connection)
+            job.result = job.context.run(job.work, self._connection)
         except BaseException as error:  # noqa: BLE001  it is handed to the caller
             self._connection.exec_driver_sql("ROLLBACK TO one")
             job.error = error

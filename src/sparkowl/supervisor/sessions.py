@@ -243,7 +243,7 @@ class Sessions:
             await self._complete_outputs(calculation)
 
         def write(tx: Connection) -> None:
-            changed = sessions.change(tx, session.id, event, at=now, reason=reason)
+            changed = sessions.replace(tx, session, event, at=now, reason=reason)
             left = calculations.active(tx, session.id) if ends else None
             if left is not None:
                 end, why = calculation_end(changed, left)
