@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,11 @@ from typing import Final, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from sparkowl.cli.options import DataDir, settings
 from sparkowl.config import ADDRESS_FILE, Settings
 
-_out = Console(highlight=False)
+_out = Console(highlight=False, soft_wrap=True)
 _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
 #: A driver's log, shuffle files and outputs need room.
 _DISK_BYTES: Final = 2 * 1024**3
@@ -37,17 +38,39 @@ def doctor(data_dir: DataDir = None) -> None:
     """Check Java, Spark, the class-data archive, isolation, disk and port."""
     chosen = settings(data_dir)
     checks = [*_engine(chosen), _disk(chosen), _port(chosen)]
-    table = Table("Check", "", "", box=None, show_header=False)
     for check in checks:
-        table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", check.text)
-    _out.print(table)
+        _out.print(f"{check.name:<20}", end="", markup=False)
+        _out.print(f"{check.verdict:<6}", end="", style=_STYLES[check.verdict])
+        _out.print(check.text, markup=False)
     if any(check.verdict == "bad" for check in checks):
         raise typer.Exit(1)
 
 
 def _engine(chosen: Settings) -> Iterator[Check]:
-    """What the agent's own look says, in the environment that drivers run in."""
-    return iter(())
+    """What the agent says of the environment that drivers run in; the server knows no Spark."""
+    asked = {"cache_dir": str(chosen.cache_dir), "java_home": chosen.driver.java_home}
+    answer = subprocess.run(
+        [sys.executable, "-m", "sparkowl.agent.doctor"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        yield Check("engine", "bad", answer.stderr.strip().rpartition("\n")[2])
+        return
+    found = json.loads(answer.stdout)
+    for name in ("python", "java", "spark"):
+        about = found[name]
+        where = about.get("home") or about.get("path")
+        text = about["problem"] or f"{about['version']} ({where})"
+        yield Check(name, "bad" if about["problem"] else "ok", text)
+    for name, key in (("class-data archive", "archive"), ("isolation", "isolation")):
+        about = found[key]
+        text = ". ".join(
+            filter(None, (about.get("path") or about.get("in_force"), about["problem"]))
+        )
+        yield Check(name, "note" if about["problem"] else "ok", text)
 
 
 def _disk(chosen: Settings) -> Check:
