@@ -433,7 +433,9 @@ def test_a_version_2_url_is_accepted_until_it_expires(url: str) -> None:
         verify_v2(request, later=timedelta(seconds=62))
 
 
-@pytest.mark.parametrize("added", ["&uploads", "&%75ploads", "&x-amz-copy-source=b/o", "&X-Amz-Copy-Source=b/o"])
+@pytest.mark.parametrize(
+    "added", ["&uploads", "&%75ploads", "&x-amz-copy-source=b/o", "&X-Amz-Copy-Source=b/o"]
+)
 def test_a_version_2_url_cannot_be_turned_into_another_operation(added: str) -> None:
     signed = presigned_v2("PUT", "/b/k")
     with pytest.raises(sigv4.SignatureMismatch):
