@@ -49,9 +49,9 @@ class Supervisor:
         means.links.listen(self._take, self._changed)
 
     def wake(self, session_id: SessionId) -> None:
-        """A session's row has changed; a warm driver may have been taken, too."""
-        self._queue.wake(session_id)
-        self._queue.wake(_POOL)
+        """A session's row has changed. A new session may have taken a warm driver with it."""
+        if self._queue.wake(session_id):
+            self._queue.wake(_POOL)
 
     async def recover(self) -> None:
         """Take up what an earlier server left: sessions go on, its warm drivers are ended."""
@@ -122,7 +122,7 @@ class Supervisor:
     async def _take(self, driver: Driver, report: messages.Report) -> None:
         now = self._means.clock.now()
         await self._means.store.write(lambda tx: facts.take(tx, driver.id, report, now))
-        if not isinstance(report, messages.Progress):
+        if not isinstance(report, messages.Started | messages.Progress):
             await self._changed(driver.id)
         if isinstance(report, messages.Adopted):
             await self._publish_timeline(report.session_id)
@@ -135,10 +135,10 @@ class Supervisor:
             log.warning("timeline not written", extra={"session": session_id, "why": str(error)})
 
     async def _changed(self, driver_id: DriverId) -> None:
+        """Wake whoever has the driver: its session, or the pool."""
         driver = await self._means.store.read(lambda tx: drivers.get(tx, driver_id))
-        if driver is not None and driver.session_id is not None:
-            self._queue.wake(driver.session_id)
-        self._queue.wake(_POOL)
+        assert driver is not None
+        self._queue.wake(driver.session_id or _POOL)
 
 
 def _withdraw(driver_id: DriverId, tx: Connection) -> None:

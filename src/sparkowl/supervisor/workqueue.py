@@ -56,14 +56,16 @@ class WorkQueue:
                 self._start(key)
             await asyncio.Event().wait()
 
-    def wake(self, key: str) -> None:
+    def wake(self, key: str) -> bool:
+        """Look at the key soon; True when it was not being looked after yet."""
         woken = self._woken.get(key)
         if woken is not None:
             woken.set()
-            return
+            return False
         self._woken[key] = asyncio.Event()
         if self._tasks is not None:
             self._start(key)
+        return True
 
     def _start(self, key: str) -> None:
         assert self._tasks is not None
