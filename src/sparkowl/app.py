@@ -12,8 +12,9 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 from sqlalchemy import Connection
@@ -32,6 +33,7 @@ from sparkowl.launchers.base import Launcher
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher, LocalSettings
 from sparkowl.objects.files import Files
+from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
@@ -41,6 +43,9 @@ from sparkowl.supervisor.sessions import Means
 from sparkowl.supervisor.supervisor import PoolSize, Supervisor
 
 log = logging.getLogger(__name__)
+
+#: A multipart upload that nobody touched this long is forgotten.
+UPLOADS_LAST: Final = timedelta(days=7)
 
 
 class StartError(Exception):
@@ -86,6 +91,7 @@ async def serve(
                     supervisor.retire()
             await supervisor.stop(keep_sessions=settings.keep_sessions)
         finally:
+            asgi.close()
             running.store.close()
 
 
@@ -162,6 +168,7 @@ def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, ur
 
 async def _prepare(running: Running, settings: Settings, clock: Clock) -> None:
     """What a new account has: its workgroups, and a bucket for results."""
+    await asyncio.to_thread(_clear_abandoned, running.files, clock.now())
     bucket, _ = split_uri(settings.output_location)
     if bucket not in running.files.buckets():
         await asyncio.to_thread(running.files.create_bucket, bucket)
@@ -172,6 +179,12 @@ async def _prepare(running: Running, settings: Settings, clock: Clock) -> None:
                 workgroups.insert_work_group(tx, group)
 
     await running.store.write(write)
+
+
+def _clear_abandoned(files: Files, now: datetime) -> None:
+    """Drafts are a request's own, so those of an earlier server are nobody's; uploads may go on."""
+    files.clear_abandoned(now)
+    Uploads(files).clear_abandoned(now - UPLOADS_LAST)
 
 
 # --- what a running server holds ---------------------------------------------------------------

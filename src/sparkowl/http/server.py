@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sparkowl import __version__
 from sparkowl.http.drivers import PREFIX as DRIVERS
+from sparkowl.s3.door import S3Door
 
 #: An underscore cannot begin a bucket's name, so our own paths hide no bucket.
 HEALTH = "/_sparkowl/health"
@@ -17,10 +18,14 @@ HEALTH = "/_sparkowl/health"
 class Server:
     """Sends each request to its door."""
 
-    def __init__(self, athena: ASGIApp, s3: ASGIApp, drivers: ASGIApp) -> None:
+    def __init__(self, athena: ASGIApp, s3: S3Door, drivers: ASGIApp) -> None:
         self._athena = athena
         self._s3 = s3
         self._drivers = drivers
+
+    def close(self) -> None:
+        """Call once no request is under way any more."""
+        self._s3.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._door(scope)(scope, receive, send)

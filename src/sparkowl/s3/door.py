@@ -82,7 +82,11 @@ class S3Door:
                 log.exception("an S3 call failed", extra={"request_id": request_id})
                 refusal = S3Error("InternalError", 500, _INTERNAL)
             answer = refused(refusal, request.raw_path, request_id)
-        log.info(
+        # Clients poll: reads that go as they should are for debugging only. 416 is how a reader
+        # learns that a growing object has nothing new.
+        reading = request.method in {"GET", "HEAD"} and answer.status in {200, 206, 304, 416}
+        log.log(
+            logging.DEBUG if reading else logging.INFO,
             "answered",
             extra={"request_id": request_id, "operation": operation, "status": answer.status},
         )

@@ -31,6 +31,21 @@ _ACTIVE: Final = (
 )
 
 
+# Built once: SQLAlchemy takes longer to build a statement than SQLite takes to run it.
+_INSERT: Final = insert(tables.calculations)
+_RECORD: Final = insert(tables.calculation_events)
+_UPDATE: Final = (
+    update(tables.calculations)
+    .where(_t.id == bindparam("was_id"), _t.version == bindparam("was_version"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("state", "started_at", "completed_at", "reason", "progress", "version")
+        }
+    )
+)
+
+
 def find(connection: Connection, calculation_id: str) -> Calculation | None:
     row = connection.execute(_BY_ID, {"id": calculation_id}).one_or_none()
     return None if row is None else _calculation(row)
@@ -50,17 +65,15 @@ def active(connection: Connection, session_id: str) -> Calculation | None:
 
 
 def insert_calculation(connection: Connection, calculation: Calculation) -> None:
-    connection.execute(
-        insert(tables.calculations).values(
-            id=calculation.id,
-            session_id=calculation.session_id,
-            description=calculation.description,
-            code=calculation.code,
-            output_location=calculation.output_location,
-            submitted_at=micros(calculation.submitted_at),
-            **_changing(calculation),
-        )
-    )
+    fixed = {
+        "id": calculation.id,
+        "session_id": calculation.session_id,
+        "description": calculation.description,
+        "code": calculation.code,
+        "output_location": calculation.output_location,
+        "submitted_at": micros(calculation.submitted_at),
+    }
+    connection.execute(_INSERT, fixed | _changing(calculation))
     _record(connection, calculation, None, "START_ASKED", calculation.submitted_at)
 
 
@@ -80,11 +93,8 @@ def change(
     changed = apply(was, event, at=at, reason=reason)
     if changed is was:
         return was
-    result = connection.execute(
-        update(tables.calculations)
-        .where(_t.id == was.id, _t.version == was.version)
-        .values(**_changing(changed))
-    )
+    which = {"was_id": was.id, "was_version": was.version}
+    result = connection.execute(_UPDATE, which | _changing(changed))
     if result.rowcount != 1:
         raise Conflict(f"calculation {was.id} changed since it was read")
     _record(connection, changed, was, event, at)
@@ -146,14 +156,15 @@ def _record(
         extra={"calculation": calculation.id, "event": str(event), "state": str(calculation.state)},
     )
     connection.execute(
-        insert(tables.calculation_events).values(
-            calculation_id=calculation.id,
-            event=str(event),
-            from_state=None if was is None else str(was.state),
-            to_state=str(calculation.state),
-            reason=calculation.reason,
-            at=micros(at),
-        )
+        _RECORD,
+        {
+            "calculation_id": calculation.id,
+            "event": str(event),
+            "from_state": None if was is None else str(was.state),
+            "to_state": str(calculation.state),
+            "reason": calculation.reason,
+            "at": micros(at),
+        },
     )
 
 

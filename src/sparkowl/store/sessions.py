@@ -24,6 +24,29 @@ _t: Final = tables.sessions.c
 _BY_ID: Final = select(tables.sessions).where(_t.id == bindparam("id"))
 
 
+# Built once: SQLAlchemy takes longer to build a statement than SQLite takes to run it.
+_INSERT: Final = insert(tables.sessions)
+_RECORD: Final = insert(tables.session_events)
+_UPDATE: Final = (
+    update(tables.sessions)
+    .where(_t.id == bindparam("was_id"), _t.version == bindparam("was_version"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "state",
+                "modified_at",
+                "active_at",
+                "idle_since",
+                "ended_at",
+                "reason",
+                "version",
+            )
+        }
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One row of a session's history."""
@@ -49,7 +72,7 @@ def get(connection: Connection, session_id: str) -> Session:
 
 
 def insert_session(connection: Connection, session: Session) -> None:
-    connection.execute(insert(tables.sessions).values(id=session.id, **_values(session)))
+    connection.execute(_INSERT, _fixed(session) | _changing(session))
     _record(connection, session, None, "START_ASKED")
 
 
@@ -80,11 +103,8 @@ def replace(
     changed = apply(was, event, at=at, reason=reason)
     if changed is was:
         return was
-    result = connection.execute(
-        update(tables.sessions)
-        .where(_t.id == was.id, _t.version == was.version)
-        .values(**_values(changed))
-    )
+    which = {"was_id": was.id, "was_version": was.version}
+    result = connection.execute(_UPDATE, which | _changing(changed))
     if result.rowcount != 1:
         raise Conflict(f"session {was.id} changed since it was read")
     _record(connection, changed, was, event)
@@ -155,33 +175,40 @@ def _record(connection: Connection, session: Session, was: Session | None, event
         extra={"session": session.id, "event": str(event), "state": str(session.state)},
     )
     connection.execute(
-        insert(tables.session_events).values(
-            session_id=session.id,
-            event=str(event),
-            from_state=None if was is None else str(was.state),
-            to_state=str(session.state),
-            reason=session.reason,
-            at=micros(session.modified_at),
-        )
+        _RECORD,
+        {
+            "session_id": session.id,
+            "event": str(event),
+            "from_state": None if was is None else str(was.state),
+            "to_state": str(session.state),
+            "reason": session.reason,
+            "at": micros(session.modified_at),
+        },
     )
 
 
-def _values(session: Session) -> dict[str, Any]:
+def _fixed(session: Session) -> dict[str, Any]:
     return {
+        "id": session.id,
         "work_group": session.work_group,
-        "state": str(session.state),
         "engine_version": session.engine_version,
         "description": session.description,
         "request": json.dumps(dict(session.request)),
         "idle_timeout": session.idle_timeout // timedelta(microseconds=1),
         "output_location": session.output_location,
         "created_at": micros(session.created_at),
+        "timeline": json.dumps(dict(session.timeline)),
+    }
+
+
+def _changing(session: Session) -> dict[str, Any]:
+    return {
+        "state": str(session.state),
         "modified_at": micros(session.modified_at),
         "active_at": optional_micros(session.active_at),
         "idle_since": optional_micros(session.idle_since),
         "ended_at": optional_micros(session.ended_at),
         "reason": session.reason,
-        "timeline": json.dumps(dict(session.timeline)),
         "version": session.version,
     }
 
