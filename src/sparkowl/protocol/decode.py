@@ -8,6 +8,7 @@ AWS's: every broken rule of the request in one message.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,8 @@ from sparkowl.protocol import model
 TARGET_PREFIX: Final = "AmazonAthena."
 #: A value is repeated in a refusal up to this many characters.
 _SHOWN: Final = 256
-#: The model is at most six levels deep; deeper JSON is nothing of Athena's.
+#: Broken rules that are named; what follows them is not looked at any more. Otherwise a long list
+#: of wrong items would cost many times its size.
 _MAX_ERRORS: Final = 20
 
 
@@ -61,7 +63,7 @@ def decode(operation: OperationModel, body: bytes) -> Call:
     value = _structure(operation.input_shape, values, "", broken)
     if broken:
         count = f"{len(broken)} validation error{'s' if len(broken) > 1 else ''} detected: "
-        raise InvalidRequest(count + "; ".join(broken[:_MAX_ERRORS]))
+        raise InvalidRequest(count + "; ".join(broken))
     return Call(operation.name, value)
 
 
@@ -86,10 +88,12 @@ def _list(shape: ListShape, value: Any, path: str, broken: list[str]) -> Any:
     if not isinstance(value, list):
         return _wrong_type("list", value, path, broken)
     _check_length(shape, value, path, broken)
-    return [
-        _value(shape.member, item, f"{path}.{number}.member", broken)
-        for number, item in enumerate(value, start=1)
-    ]
+    checked = []
+    for number, item in enumerate(value, start=1):
+        if len(broken) >= _MAX_ERRORS:
+            break
+        checked.append(_value(shape.member, item, f"{path}.{number}.member", broken))
+    return checked
 
 
 def _map(shape: MapShape, value: Any, path: str, broken: list[str]) -> Any:
@@ -98,6 +102,8 @@ def _map(shape: MapShape, value: Any, path: str, broken: list[str]) -> Any:
     _check_length(shape, value, path, broken)
     checked = {}
     for key, item in value.items():
+        if len(broken) >= _MAX_ERRORS:
+            break
         _value(shape.key, key, f"{path}.key", broken)
         checked[key] = _value(shape.value, item, f"{path}.{_cut(key)}", broken)
     return checked
@@ -152,7 +158,8 @@ def _boolean(shape: Shape, value: Any, path: str, broken: list[str]) -> Any:
 
 def _number(shape: Shape, value: Any, path: str, broken: list[str]) -> Any:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if numeric else _wrong_type("number", value, path, broken)
+    # 1e999 is JSON, and infinite.
+    return value if numeric and math.isfinite(value) else _wrong_type("number", value, path, broken)
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any, Any, str, list[str]], Any]]] = {
@@ -190,8 +197,22 @@ def _wrong_type(expected: str, value: Any, path: str, broken: list[str]) -> None
 
 
 def _constraint(value: Any, path: str, rule: str) -> str:
-    shown = "null" if value is None else f"'{_cut(str(value))}'"
-    return f"Value {shown} at '{path}' failed to satisfy constraint: {rule}"
+    return f"Value {_shown(value)} at '{path}' failed to satisfy constraint: {rule}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a refusal. Never the inside of a container, which may be of any size and depth."""
+    match value:
+        case None:
+            return "null"
+        case list():
+            return "'[...]'" if value else "'[]'"
+        case dict():
+            return "'{...}'" if value else "'{}'"
+        case bool():
+            return f"'{str(value).lower()}'"
+        case _:
+            return f"'{_cut(str(value))}'"
 
 
 def _join(path: str, name: str) -> str:
