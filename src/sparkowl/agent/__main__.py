@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def _serve(spec: DriverSpec) -> int:
-    from sparkowl.agent.driver import DriverLost, Launched, launch
+    from sparkowl.agent.launch import DriverLost, Launched, launch
 
     outcome: Launched | str
     try:

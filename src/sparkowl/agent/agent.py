@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from sparkowl.agent.channel import Channel
-from sparkowl.agent.driver import Driver, DriverLost, Launched
+from sparkowl.agent.driver import Driver
 from sparkowl.agent.folder import Folder
+from sparkowl.agent.launch import DriverLost, Launched
 from sparkowl.agent.link import Link, ServerGone
 from sparkowl.agent.messages import (
     Adopt,

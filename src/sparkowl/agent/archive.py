@@ -8,9 +8,9 @@ sessions start without it. A training run lists the classes, a second run dumps 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,38 +41,19 @@ class ArchiveError(Exception):
     """The archive could not be made; sessions start without it."""
 
 
-def file_of(cache_dir: Path, found: java.Java, home: Path) -> Path:
-    """Where the archive for this Java and this Spark is, or would be."""
-    return cache_dir / f"classes-{_key(found, home)}.jsa"
-
-
-def present(cache_dir: Path, found: java.Java, home: Path) -> Path | None:
-    file = file_of(cache_dir, found, home)
-    return file if file.is_file() else None
-
-
-def _key(found: java.Java, home: Path) -> str:
-    """Everything that the JVM compares with the archive before it accepts it."""
-    digest = hashlib.sha256()
-    for part in (str(found.home.resolve()), found.version, *jvm.FLAGS):
-        digest.update(part.encode() + b"\0")
-    for file in (found.home / "lib" / "server" / "libjvm.so", *sorted(home.glob("jars/*.jar"))):
-        with suppress(OSError):
-            facts = file.stat()
-            digest.update(f"{file} {facts.st_size} {facts.st_mtime_ns}\0".encode())
-    return digest.hexdigest()[:16]
-
-
 def make(cache_dir: Path, java_home: str | None) -> Made:
     """Make the archive unless it is there. Two makers at once: the second waits, then finds it."""
     began = time.monotonic()
     found, home = java.find(java_home, os.environ), jvm.spark_home()
-    target = file_of(cache_dir, found, home)
+    target = jvm.archive_file(cache_dir, found, home)
     cache_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _lock(target.with_suffix(".lock")):
         if target.is_file():
             return Made(target, new=False, seconds=time.monotonic() - began)
-        with tempfile.TemporaryDirectory(prefix="making-", dir=cache_dir) as scratch:
+        prefix = f".{target.stem}-"
+        for abandoned in cache_dir.glob(f"{prefix}*"):  # a maker was killed; we hold its lock
+            shutil.rmtree(abandoned, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=cache_dir) as scratch:
             made = _dump(_train(Path(scratch), found, home), Path(scratch), found, home)
             made.chmod(0o644)
             made.replace(target)

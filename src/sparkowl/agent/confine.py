@@ -129,13 +129,23 @@ def prepare(confinement: Confinement | None) -> Sandbox:
     """The sandbox for a confinement, as far as this kernel has one."""
     if confinement is None:
         return Sandbox("none: turned off by the operator")
+    reason = unavailable()
+    if reason is not None:
+        return Sandbox(f"none: {reason}")
     version = abi()
-    if version == 0:
-        return Sandbox("none: the kernel has no Landlock (Linux 5.13 and newer, enabled at boot)")
-    if version == 1:
-        # It forbids every rename between folders, which is how Spark commits its files.
-        return Sandbox("none: this kernel's Landlock is too old (Linux 5.19 and newer)")
     return Sandbox(f"landlock v{version}", _make_ruleset(plan(confinement), version))
+
+
+def unavailable() -> str | None:
+    """Why there is no confinement on this machine; None when there is."""
+    match abi():
+        case 0:
+            return "the kernel has no Landlock (Linux 5.13 and newer, enabled at boot)"
+        case 1:
+            # It forbids every rename between folders, which is how Spark commits its files.
+            return "the kernel's Landlock is too old (Linux 5.19 and newer)"
+        case _:
+            return None
 
 
 def _make_ruleset(rules: Sequence[Rule], version: int) -> int:

@@ -7,6 +7,7 @@ is :mod:`.java`'s question; the class-data archive is made by :mod:`.archive`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shlex
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +78,21 @@ def spark_version(home: Path) -> str:
 def class_path(home: Path) -> str:
     """Spark's jars, each by name and sorted: an archive fits exactly one class path."""
     return ":".join(str(jar) for jar in sorted(home.glob("jars/*.jar")))
+
+
+def archive_file(cache_dir: Path, java: Java, home: Path) -> Path:
+    """Where the class-data archive for this Java and this Spark is, or would be.
+
+    The name holds everything that a JVM compares with an archive before it accepts it.
+    """
+    digest = hashlib.sha256()
+    for part in (str(java.home.resolve()), java.version, *FLAGS):
+        digest.update(part.encode() + b"\0")
+    for file in (java.home / "lib" / "server" / "libjvm.so", *sorted(home.glob("jars/*.jar"))):
+        with suppress(OSError):
+            facts = file.stat()
+            digest.update(f"{file} {facts.st_size} {facts.st_mtime_ns}\0".encode())
+    return cache_dir / f"classes-{digest.hexdigest()[:16]}.jsa"
 
 
 def command_line(  # noqa: PLR0913 - a pure function of everything that matters

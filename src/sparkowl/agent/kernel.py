@@ -61,6 +61,7 @@ def _application(folder: Folder) -> Any:
     config.InteractiveShell.colors = "nocolor"
     app = IPKernelApp.instance(config=config)
     app.initialize([])
+    _silence()
     return app
 
 
@@ -68,11 +69,15 @@ def _import_spark() -> None:
     """Everything the attach will import, while the JVM is still starting."""
     import pyspark.sql
     import pyspark.testing  # noqa: F401 - SparkConf() imports it, and with it pandas
+
+
+def _silence() -> None:
+    """No noise in a block's stderr. After the kernel's own set-up, which enables every logger."""
     from pyspark.logger import PySparkLogger
 
     # On an interrupt py4j logs a traceback, and Spark a line of JSON for an unknown column: both
     # would land in the block's stderr, next to the error that says the same.
-    logging.getLogger("py4j").disabled = True
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         # Through its own factory: a plain logger of that name would break Spark's call.
         PySparkLogger.getLogger(name).disabled = True

@@ -125,7 +125,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Stop a calculation. Unknown or ended ones: no effect."""
+    """Stop a calculation; an ended one: no effect.
+
+    One that is not known yet is remembered: when its Run comes it ends as canceled, with its three
+    (empty) files, and is not run. The server sends both, in this order.
+    """
 
     kind: ClassVar[str] = "cancel"
     calculation_id: str

@@ -93,7 +93,10 @@ class Runner:
 
     def abort(self, outcome: Outcome, reason: str) -> None:
         """The driver is going: end what runs and what waits, with what is there of its outputs."""
-        if self._current is not None:
+        if self._current is not None and self._current.cancel_asked.is_set():
+            # It held out until the kernel was killed: for its caller it was stopped all the same.
+            self._end(self._current, "canceled", CANCELED)
+        elif self._current is not None:
             self._end(self._current, outcome, reason)
         while not self._waiting.empty():
             run = self._waiting.get_nowait()

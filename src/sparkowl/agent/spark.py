@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from sparkowl.agent import buckets as mounts
 from sparkowl.agent import jvm
 
+log = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 
@@ -53,7 +55,7 @@ class SparkLine:
         self._gateway: Any = None
         self._mounted: dict[str, str] = {}
         # A dead JVM makes py4j log for every object that is garbage collected.
-        logging.getLogger("py4j").disabled = True
+        logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
 
     async def cancel_all_jobs(self) -> None:
         await self._call(self._cancel_all_jobs)
@@ -88,6 +90,7 @@ class SparkLine:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function)
         except (Py4JError, OSError, AttributeError) as error:
+            log.info("Spark did not do as asked: %s", error)
             raise SparkUnreachable(str(error)) from error
 
     # What follows runs in the thread.
@@ -107,7 +110,9 @@ class SparkLine:
 
     def _context(self) -> Any:
         """Spark's context, or None: user code may have stopped it, and we must not make another."""
-        active = self._jvm().org.apache.spark.SparkContext.getActive()
+        # Of the companion object: Spark's own parts may ask, so Java sees no static method.
+        companion = getattr(self._jvm().org.apache.spark, "SparkContext$")
+        active = getattr(companion, "MODULE$").getActive()
         return active.get() if active.isDefined() else None
 
     def _tracker(self) -> Any:

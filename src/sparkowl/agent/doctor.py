@@ -1,0 +1,81 @@
+"""``python -m sparkowl.agent.doctor``: what this environment can run, for ``sparkowl doctor``.
+
+JSON in, all of it optional: ``cache_dir``, ``java_home``. JSON out. Nothing is started and
+nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparkowl.agent import confine, java, jvm
+
+
+def report(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry per question; ``problem`` is null or a sentence that says what to do."""
+    found, java_entry = _java(asked.get("java_home"))
+    home, spark_entry = _spark()
+    return {
+        "python": {"version": platform.python_version(), "path": sys.executable, "problem": None},
+        "java": java_entry,
+        "spark": spark_entry,
+        "archive": _archive(asked.get("cache_dir"), found, home),
+        "isolation": _isolation(),
+    }
+
+
+def _java(java_home: str | None) -> tuple[java.Java | None, dict[str, Any]]:
+    try:
+        found = java.find(java_home, os.environ)
+    except java.JavaNotFound as error:
+        return None, {"version": None, "home": None, "problem": str(error)}
+    return found, {"version": found.version, "home": str(found.home), "problem": None}
+
+
+def _spark() -> tuple[Path | None, dict[str, Any]]:
+    try:
+        home = jvm.spark_home()
+        entry = {"version": jvm.spark_version(home), "home": str(home), "problem": None}
+    except FileNotFoundError as error:
+        return None, {"version": None, "home": None, "problem": str(error)}
+    return home, entry
+
+
+def _archive(cache_dir: str | None, found: java.Java | None, home: Path | None) -> dict[str, Any]:
+    if cache_dir is None or found is None or home is None:
+        return {"status": "unknown", "path": None, "size_bytes": None, "problem": None}
+    file = jvm.archive_file(Path(cache_dir), found, home)
+    size = file.stat().st_size if file.is_file() else None
+    return {
+        "status": "missing" if size is None else "present",
+        "path": str(file),
+        "size_bytes": size,
+        "problem": "The first sessions start slower until it is made." if size is None else None,
+    }
+
+
+def _isolation() -> dict[str, Any]:
+    reason = confine.unavailable()
+    if reason is None:
+        return {"in_force": f"landlock v{confine.abi()}", "problem": None}
+    return {
+        "in_force": f"none: {reason}",
+        "problem": "User code can read what the server's user can read. Use a run-as user.",
+    }
+
+
+def main() -> int:
+    given = "" if sys.stdin.isatty() else sys.stdin.read()
+    found = report(json.loads(given) if given.strip() else {})
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Starting a driver's two processes, as soon as the agent's own process exists.
+
+Kept apart from :mod:`.driver`, and free of heavy imports: the JVM is what a start waits for, so
+nothing may come before it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparkowl.agent import confine, java, jvm
+from sparkowl.agent.folder import Folder
+from sparkowl.agent.messages import Confinement, DriverSpec
+from sparkowl.agent.processes import spawn
+
+
+class DriverLost(Exception):
+    """The kernel or the JVM is gone, or never came up; the message is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """Both processes, just started."""
+
+    kernel: subprocess.Popen[bytes]
+    jvm: subprocess.Popen[bytes]
+    #: Reading end of the pipe for the kernel's one line.
+    report: int
+    archive: Path | None
+    isolation: str
+    at: float
+
+
+def launch(spec: DriverSpec) -> Launched:
+    """Start the JVM and the kernel; :class:`DriverLost` when that is not possible."""
+    started_at = time.time()
+    folder = Folder(Path(spec.run_dir))
+    try:
+        found = java.find(spec.java_home, os.environ)
+        file = jvm.archive_file(Path(spec.cache_dir), found, jvm.spark_home())
+        shared = file if file.is_file() else None
+        sandbox = confine.prepare(_complete(spec, folder, found))
+        machine = jvm.start(spec, found, shared, sandbox.enter)
+        kernel, report = _start_kernel(folder, found, sandbox, warm=spec.warm)
+    except (java.JavaNotFound, OSError, subprocess.SubprocessError) as error:
+        raise DriverLost(f"The driver could not be started: {error}") from error
+    sandbox.close()
+    return Launched(kernel, machine, report, shared, sandbox.isolation, started_at)
+
+
+def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement | None:
+    """The confinement, with what a driver needs in any case: its own folders and its programs.
+
+    A program's folder that *holds* something hidden is left out: it must not uncover that.
+    """
+    asked = spec.confinement
+    if asked is None:
+        return None
+    hidden = [Path(os.path.realpath(path)) for path in asked.hidden]
+    code = {sys.prefix, sys.base_prefix, str(found.home), str(jvm.spark_home())}
+    code.add(str(Path(__file__).parent.parent))
+    needed = {os.path.realpath(path) for path in code}
+    unhiding = {p for p in needed if any(h.is_relative_to(p) for h in hidden)}
+    return Confinement(
+        hidden=asked.hidden,
+        readable=(*asked.readable, spec.cache_dir, *folder.readable, *sorted(needed - unhiding)),
+        writable=(*asked.writable, *folder.writable),
+    )
+
+
+def _start_kernel(
+    folder: Folder, found: java.Java, sandbox: confine.Sandbox, *, warm: bool
+) -> tuple[subprocess.Popen[bytes], int]:
+    reading, writing = os.pipe()
+    module = ["-P", "-m", "sparkowl.agent.kernel", str(writing)]
+    try:
+        kernel = spawn(
+            [sys.executable, *module, *(["--warm"] if warm else [])],
+            env=jvm.environment(folder, jvm.spark_home(), os.environ)
+            | {
+                "JAVA_HOME": str(found.home),
+                "IPYTHONDIR": str(folder.tmp / "ipython"),
+                "MPLCONFIGDIR": str(folder.tmp / "matplotlib"),
+                "PYTHONUNBUFFERED": "1",
+            },
+            cwd=folder.root,
+            log=folder.kernel_log,
+            confine=sandbox.enter,
+            pass_fds=(writing,),
+        )
+    finally:
+        os.close(writing)
+    return kernel, reading

@@ -1,0 +1,230 @@
+"""What a block says, and what its author gets to see: on a real driver."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Driver
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout"),
+    [
+        ("print('hello')", "hello\n"),
+        ("print('caf\\u00e9 \\U0001f989')", "café 🦉\n"),
+        ("print('a\\rb')", "a\rb\n"),
+        ("import os; _ = os.write(1, b'\\xff\\n')", "\ufffd\n"),
+        ("import os; _ = os.system('echo from a shell')", "from a shell\n"),
+        ("spark.range(2).show()", "+---+\n| id|\n+---+\n|  0|\n|  1|\n+---+\n\n"),
+        ("%%sql\nselect 1 as one", "+---+\n|one|\n+---+\n|  1|\n+---+\n\n"),
+        ("\n\n%%sql select 2 as two", "+---+\n|two|\n+---+\n|  2|\n+---+\n\n"),
+        ("text = '''\n%status\n'''\nprint(text)", "\n%status\n\n"),
+        ("", ""),
+        ("# nothing", ""),
+    ],
+)
+def test_standard_output(driver: Driver, code: str, stdout: str) -> None:
+    done = driver.run(code)
+    assert (done.outcome, done.reason, done.stderr) == ("completed", "", "")
+    assert done.stdout == stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "reason"),
+    [
+        (
+            "\nfoobar",
+            "File \"<stdin>\", line 2, in <module>\nNameError: name 'foobar' is not defined",
+            "NameError: name 'foobar' is not defined",
+        ),
+        (
+            "def f():\n    return 1 / 0\n\nf()",
+            'File "<stdin>", line 4, in <module>\n  File "<stdin>", line 2, in f\n'
+            "ZeroDivisionError: division by zero",
+            "ZeroDivisionError: division by zero",
+        ),
+        (
+            "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    raise ValueError('x') from e",
+            'File "<stdin>", line 2, in <module>\nZeroDivisionError: division by zero\n\n'
+            "The above exception was the direct cause of the following exception:\n\n"
+            '  File "<stdin>", line 4, in <module>\nValueError: x',
+            "ValueError: x",
+        ),
+        (
+            "1 +",
+            'File "<stdin>", line 1\n    1 +\n       ^\nSyntaxError: invalid syntax',
+            "SyntaxError: invalid syntax (<stdin>, line 1)",
+        ),
+        (
+            "\nif True:\nx = 1",
+            'File "<stdin>", line 3\n    x = 1\n    ^\n'
+            "IndentationError: expected an indented block after 'if' statement on line 2",
+            "IndentationError: expected an indented block after 'if' statement on line 2 "
+            "(<stdin>, line 3)",
+        ),
+        (
+            "import sys; sys.exit(3)",
+            'File "<stdin>", line 1, in <module>\nSystemExit: 3',
+            "SystemExit: 3",
+        ),
+        ("quit()", 'File "<stdin>", line 1, in <module>\nSystemExit', "SystemExit"),
+        (
+            "!ls",
+            'File "<stdin>", line 1\n    !ls\n    ^\nSyntaxError: invalid syntax',
+            "SyntaxError",
+        ),
+        (
+            "%time 1",
+            'File "<stdin>", line 1\n    %time 1\n    ^\nSyntaxError: invalid',
+            "SyntaxErr",
+        ),
+        ("print?", 'File "<stdin>", line 1\n    print?\n         ^\nSyntaxError: inv', "SyntaxErr"),
+        ("input()", "in <module>\n", "StdinNotImplementedError: "),
+        ("%set_log_level LOUD", "in <module>\nValueError: LOUD: use one of ", "ValueError: LOUD"),
+    ],
+)
+def test_an_error_looks_as_it_does_on_athena(
+    driver: Driver, code: str, stderr: str, reason: str
+) -> None:
+    done = driver.run(code)
+    assert done.outcome == "failed"
+    assert stderr in done.stderr.strip()
+    if "use one of" not in stderr and "input" not in code:
+        assert done.stderr.strip().startswith(stderr)
+    assert "Traceback" not in done.stderr
+    assert done.reason.startswith(reason)
+    assert driver.run("6 * 7").value == "42"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("spark.sql('select nope')", "AnalysisException: [UNRESOLVED_COLUMN"),
+        ("%%sql\nselec 1", "ParseException: \n[PARSE_SYNTAX_ERROR]"),
+        ("spark.range(1).selectExpr('assert_true(id > 5)').collect()", "USER_RAISED_EXCEPTION"),
+        (
+            "from pyspark.sql.functions import udf\n"
+            "spark.range(1).select(udf(lambda i: 1 // i)('id')).collect()",
+            "ZeroDivisionError: ",
+        ),
+    ],
+)
+def test_an_error_of_spark_shows_no_frames_of_its_machinery(
+    driver: Driver, code: str, error: str
+) -> None:
+    done = driver.run(code)
+    assert done.outcome == "failed"
+    assert done.stderr.startswith('  File "<stdin>", line ')
+    assert error in done.stderr
+    assert "py4j" not in done.stderr.split("JVM stacktrace")[0]
+    assert '"level": "ERROR"' not in done.stderr
+    assert len(done.reason) <= 500
+
+
+def test_names_stay_from_block_to_block(driver: Driver) -> None:
+    driver.run("from datetime import date\nkept = 41")
+    driver.run("spark.range(3).createOrReplaceTempView('kept_view')")
+    assert driver.run("kept + 1").value == "42"
+    assert driver.run("spark.table('kept_view').count()").value == "3"
+    assert driver.run("kept").stdout == ""
+
+
+def test_the_last_expression_is_the_result(driver: Driver) -> None:
+    done = driver.run("1\n'two'")
+    assert done.results == [
+        {"output_type": "execute_result", "data": {"text/plain": "'two'"}, "metadata": {}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "last_line", ["plt.show()", "%matplot plt", "pass  # shown at the end of the block"]
+)
+def test_a_figure_is_a_png(driver: Driver, last_line: str) -> None:
+    done = driver.run(f"import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])\n{last_line}")
+    (shown,) = done.results
+    assert base64.b64decode(shown["data"]["image/png"]).startswith(b"\x89PNG")
+    assert done.stderr == ""
+
+
+def test_tables_and_plotly_figures_have_html(driver: Driver) -> None:
+    table = driver.run("df = spark.createDataFrame([(1, 'x')], ['n', 'letter'])\n%table df")
+    assert "<table" in table.results[0]["data"]["text/html"]
+    figure = driver.run(
+        "import plotly.graph_objects as go\nfig = go.Figure(go.Bar(y=[1]))\n%plotly fig"
+    )
+    assert set(figure.results[0]["data"]) >= {"text/html", "application/vnd.plotly.v1+json"}
+
+
+def test_output_beyond_the_limit_is_cut_and_says_so(driver: Driver) -> None:
+    done = driver.run(
+        "import sys\nprint('é' * 200_000)\nprint('x' * 200_000, file=sys.stderr)\n1/0"
+    )
+    assert done.outcome == "failed"
+    assert done.stdout.endswith("é\n[Output cut after 100000 bytes.]\n")
+    assert len(done.stdout.encode()) < 100_100
+    assert "[Output cut after 100000 bytes.]\n" in done.stderr
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_progress_bar_keeps_its_last_drawing(driver: Driver) -> None:
+    done = driver.run(
+        "import sys\nfor i in range(101):\n    sys.stderr.write(f'\\r{i}%')\n"
+        "sys.stderr.write('\\ndone\\n')"
+    )
+    assert done.stderr == "100%\ndone\n"
+
+
+def test_output_is_there_while_the_block_runs(driver: Driver) -> None:
+    running = driver.start(
+        "import pathlib, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path('go-on').exists():\n    time.sleep(0.01)"
+    )
+    driver.until_stdout(running, "begun\n")
+    (driver.run_dir / "work" / "go-on").touch()
+    assert driver.end(running).outcome == "completed"
+
+
+def test_a_thread_that_speaks_too_late_does_no_harm(driver: Driver) -> None:
+    driver.run(
+        "import threading, time\n"
+        "def speak():\n    time.sleep(0.5)\n    print('late')\n"
+        "late = threading.Thread(target=speak)\nlate.start()"
+    )
+    assert driver.run("late.join()").outcome == "completed"
+
+
+def test_a_block_that_was_seen_is_not_run_again(driver: Driver) -> None:
+    driver.run("runs = 0")
+    first = driver.start("runs += 1")
+    driver.end(first)
+    from sparkowl.agent.messages import Run
+
+    again = Run(
+        calculation_id=first,
+        code="runs += 1",
+        output_dir=str(driver.output_dir(first)),
+        buckets={},
+    )
+    driver.server.send(again)
+    assert driver.run("runs").value == "1"
+
+
+def test_a_full_disk_fails_the_block_and_not_the_session(driver: Driver) -> None:
+    from sparkowl.agent.messages import Ended, Run
+
+    run = Run(calculation_id="full", code="print('x')", output_dir="/dev/full/x", buckets={})
+    driver.server.send(run)
+    ended = driver.server.first(Ended, calculation_id="full")
+    assert ended.outcome == "failed"
+    assert ended.reason.startswith("The calculation's output could not be stored: ")
+    assert driver.run("1").outcome == "completed"
+
+
+def test_a_small_block_takes_milliseconds(driver: Driver) -> None:
+    assert min(driver.run("1+1").seconds for _ in range(20)) < 0.05

@@ -1,0 +1,84 @@
+"""Stopping a block, whatever it is doing, and leaving the session usable: on a real driver."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sparkowl.agent.messages import Cancel, Failed
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Driver, Start
+
+pytestmark = pytest.mark.spark
+
+NO_JOBS = "len(sc.statusTracker().getActiveJobsIds())"
+
+BLOCKS = {
+    "a busy loop": "while True: pass",
+    "a sleep": "import time; time.sleep(600)",
+    "a program": "import subprocess; subprocess.run(['sleep', '600'])",
+    "a Spark job": "spark.range(10**13).selectExpr('sum(hash(id))').collect()",
+    "jobs in a loop": "while True: spark.range(10**7).selectExpr('sum(hash(id))').collect()",
+    "a sleeping UDF": (
+        "import time\nfrom pyspark.sql.functions import udf\n"
+        "spark.range(2).select(udf(lambda i: time.sleep(600))('id')).collect()"
+    ),
+    "a job in a thread of the user": (
+        "import threading\n"
+        "job = lambda: spark.range(10**13).selectExpr('sum(hash(id))').collect()\n"
+        "threading.excepthook = lambda _: None\n"
+        "thread = threading.Thread(target=job)\nthread.start()\nthread.join()"
+    ),
+    "one who ignores the first interrupt": (
+        "import time\nfor _ in range(2):\n    try:\n        time.sleep(600)\n"
+        "    except KeyboardInterrupt:\n        pass"
+    ),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
+def test_a_block_is_stopped_within_seconds(driver: Driver, block: str) -> None:
+    driver.run(NO_JOBS)
+    running = driver.start(f"print('begun', flush=True)\n{block}")
+    driver.until_stdout(running, "begun")
+    done = driver.cancel(running)
+    assert (done.outcome, done.reason) == ("canceled", "Calculation was stopped per request")
+    assert done.seconds < 5
+    assert done.stdout == "begun\n"
+    assert driver.run(NO_JOBS).value == "0"
+    assert driver.run("spark.range(10).count()").value == "10"
+
+
+def test_stopping_what_is_unknown_or_over_changes_nothing(driver: Driver) -> None:
+    done = driver.run("1")
+    driver.server.send(Cancel(calculation_id=done.ended.calculation_id))
+    driver.server.send(Cancel(calculation_id="never seen"))
+    assert driver.run("2").value == "2"
+
+
+def test_what_holds_out_costs_the_session(start: Start) -> None:
+    driver = start()
+    driver.ready()
+    running = driver.start(
+        "import time\nprint('begun', flush=True)\nwhile True:\n    try:\n        time.sleep(600)\n"
+        "    except KeyboardInterrupt:\n        pass"
+    )
+    driver.until_stdout(running, "begun")
+    done = driver.cancel(running)
+    assert done.outcome == "canceled"
+    assert done.seconds < 30
+    assert driver.server.first(Failed).reason == "The Python kernel was killed by signal 9."
+    assert driver.agent.wait(30) == 1
+    assert not driver.processes()
+
+
+def test_a_shell_that_holds_the_interrupt_back_gets_it_as_well(driver: Driver) -> None:
+    running = driver.start("import os\nprint('begun', flush=True)\nos.system('sleep 601')")
+    driver.until_stdout(running, "begun")
+    done = driver.cancel(running)
+    assert (done.outcome, done.seconds < 15) == ("canceled", True)
+    assert subprocess.run(["pgrep", "-f", "sleep 601"], stdout=subprocess.PIPE).stdout == b""
+    assert driver.run("1").value == "1"

@@ -1,0 +1,94 @@
+"""The line to a server that goes away, comes back, or does not want the driver any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sparkowl.agent.messages import Ended, Progress, Run
+from tests.agent.conftest import eventually
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Driver, Start
+
+pytestmark = pytest.mark.spark
+
+
+def test_what_happened_while_the_server_was_away_is_told_in_order(driver: Driver) -> None:
+    running = driver.start(
+        "import pathlib, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path('go').exists():\n    time.sleep(0.01)"
+    )
+    driver.until_stdout(running, "begun")
+    driver.server.close()
+    (driver.run_dir / "work" / "go").touch()
+    result = driver.output_dir(running) / "result.json"
+    eventually(result.exists)
+    outbox = driver.run_dir / "outbox"
+    eventually(lambda: len(list(outbox.iterdir())) == 1)
+    driver.server.open()
+    assert driver.end(running).outcome == "completed"
+    eventually(lambda: list(outbox.iterdir()) == [])
+    assert driver.run("1").value == "1"
+
+
+def test_facts_are_repeated_until_they_are_acknowledged(driver: Driver) -> None:
+    driver.server.acknowledges = False
+    done = driver.run("1")
+    driver.server.close()
+    driver.server.acknowledges = True
+    driver.server.open()
+
+    def heard_twice() -> bool:
+        ids = [m.calculation_id for m in driver.server.heard if isinstance(m, Ended)]
+        return ids.count(done.ended.calculation_id) == 2
+
+    driver.server.wait(lambda: heard_twice() or None)
+    sequence = [m.seq for m in driver.server.heard if not isinstance(m, Progress)]  # type: ignore[union-attr]
+    assert sequence[-2:] == sorted(sequence[-2:])
+
+
+def test_progress_of_a_spark_job_never_falls(driver: Driver) -> None:
+    done = driver.run(
+        "from pyspark.sql.functions import udf\nimport time\n"
+        "slow = udf(lambda i: time.sleep(0.5))\n"
+        "for _ in range(2):\n"
+        "    spark.range(0, 6, 1, 6).select(slow('id')).collect()"
+    )
+    assert done.outcome == "completed", done.stderr
+    percents = [
+        m.percent
+        for m in driver.server.heard
+        if isinstance(m, Progress) and m.calculation_id == done.ended.calculation_id
+    ]
+    assert percents == sorted(percents)
+    assert 0 < percents[-1] < 100
+
+
+def test_a_frame_that_is_no_command_is_passed_over(driver: Driver) -> None:
+    driver.server.send_text("nonsense")
+    driver.server.send_text('{"kind": "ended"}')
+    assert driver.run("1").value == "1"
+
+
+def test_a_driver_that_nobody_knows_ends_itself(start: Start) -> None:
+    driver = start()
+    driver.ready()
+    driver.server.refuses = 404
+    driver.server.drop()
+    assert driver.agent.wait(20) == 0
+    assert not driver.processes()
+
+
+def test_a_driver_does_not_wait_for_ever_for_its_server(start: Start) -> None:
+    driver = start(away_idle_s=1.0, away_busy_s=4.0)
+    driver.ready()
+    driver.start("import time\nprint('begun', flush=True)\ntime.sleep(2)")
+    driver.server.close()
+    assert driver.agent.wait(30) == 0
+    assert not driver.processes()
+    assert (driver.run_dir / "exit.json").read_text() == (
+        '{"reason": "The server stayed away too long."}'
+    )
+    assert Run

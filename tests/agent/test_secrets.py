@@ -1,0 +1,119 @@
+"""What user code cannot see or do: from inside a real driver."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sparkowl.agent import confine
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Driver, Start
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(confine.unavailable() is not None, reason="this kernel has no Landlock"),
+]
+
+TRY = "def attempt(act):\n    try:\n        return str(act())\n    except OSError as e:\n        return type(e).__name__\n"
+
+
+def attempt(driver: Driver, expression: str) -> str:
+    return driver.run(f"import os, signal, pathlib\n{TRY}\nattempt(lambda: {expression})").value
+
+
+def test_the_environment_holds_nothing_of_the_server(start: Start) -> None:
+    driver = start(environment={"AWS_SECRET_ACCESS_KEY": "x", "SPARKOWL_DATABASE": "y"})
+    driver.ready()
+    seen = driver.run("import os, json\nprint(json.dumps(dict(os.environ)))")
+    environment = json.loads(seen.stdout)
+    assert not [name for name in environment if "AWS" in name or "GATEWAY" in name]
+    assert [n for n in environment if n.startswith("SPARKOWL")] == ["SPARKOWL_DRIVER"]
+    assert environment["HOME"] == str(driver.run_dir / "work")
+    assert driver.spec.token not in seen.stdout
+    jvm = driver.run(
+        "print(dict(sc._jvm.System.getenv()))\nprint(dict(sc._jvm.System.getProperties()))"
+    )
+    assert driver.spec.token not in jvm.stdout
+    assert "AWS" not in jvm.stdout
+
+
+def test_no_secret_is_in_a_command_line(start: Start) -> None:
+    secret = "a-password-of-the-user"
+    driver = start(
+        properties={
+            "spark.master": "local[1]",
+            "spark.hadoop.fs.s3a.secret.key": secret,
+            "spark.driver.extraJavaOptions": f"-Dpassword={secret}",
+        }
+    )
+    driver.ready()
+    assert driver.run("sc.getConf().get('spark.hadoop.fs.s3a.secret.key')").value == repr(secret)
+    assert driver.run("sc._jvm.System.getProperty('password')").value == repr(secret)
+    from pathlib import Path
+
+    for pid in driver.processes():
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert secret not in command
+        assert driver.spec.token not in command
+
+
+@pytest.mark.parametrize(
+    ("expression", "result"),
+    [
+        ("pathlib.Path('{base}/server.key').read_text()", "'PermissionError'"),
+        ("os.listdir('{base}')", "'PermissionError'"),
+        ("pathlib.Path('{run}/server-url').read_text()", "'PermissionError'"),
+        ("pathlib.Path('{run}/server-url').write_text('x')", "'PermissionError'"),
+        ("pathlib.Path('{run}/outbox/x').write_text('x')", "'PermissionError'"),
+        ("pathlib.Path('/etc/sparkowl-test').write_text('x')", "'PermissionError'"),
+        ("os.kill({agent}, signal.SIGTERM)", "'PermissionError'"),
+        ("os.kill(os.getppid(), 0)", "'PermissionError'"),
+        ("pathlib.Path('/proc/{agent}/environ').read_bytes()", "'PermissionError'"),
+        ("open('/proc/{agent}/mem', 'rb').read(1)", "'PermissionError'"),
+        ("pathlib.Path('here').write_text('x')", "'1'"),
+        ("pathlib.Path('/tmp/sparkowl-test').write_text('x')", "'1'"),
+        ("pathlib.Path('{base}/buckets/lake/x').write_text('x')", "'1'"),
+        ("pathlib.Path('/dev/null').write_text('x')", "'1'"),
+        ("len(os.listdir('/usr')) > 0", "'True'"),
+    ],
+)
+def test_what_user_code_can_touch(driver: Driver, expression: str, result: str) -> None:
+    filled = expression.format(base=driver.base, run=driver.run_dir, agent=driver.agent.pid)
+    assert attempt(driver, filled) == result
+
+
+def test_what_the_jvm_and_programs_can_read_is_the_same(driver: Driver) -> None:
+    key = driver.base / "server.key"
+    assert driver.run(f"import os\nos.system('cat {key}')").stdout != "the server's secret"
+    done = driver.run(f"spark.read.text('file://{key}').show()")
+    assert done.outcome == "failed"
+    assert "the server's secret" not in done.stdout + done.stderr
+    udf = (
+        "from pyspark.sql.functions import udf\n"
+        f"spark.range(1).select(udf(lambda _: open('{key}').read())('id')).show()"
+    )
+    assert "PermissionError" in driver.run(udf).stderr
+
+
+def test_every_port_is_on_loopback(driver: Driver) -> None:
+    from pathlib import Path
+
+    inodes = set()
+    for pid in driver.processes():
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                inodes.add(str(fd.readlink()))
+            except OSError:
+                continue
+    listening = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                listening.append(fields[1].rsplit(":", 1)[0])
+    assert listening
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    assert set(listening) <= loopback
