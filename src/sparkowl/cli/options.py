@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from sparkowl.config import Settings
@@ -47,5 +49,15 @@ def settings(data_dir: Path | None, **given: Any) -> Settings:
 def _problem(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"There is no setting {name}."
+        nearest = get_close_matches(name, list(setting_names(Settings)), n=1)
+        return f"There is no setting {name}." + "".join(f" Is {n} meant?" for n in nearest)
     return f"Setting {name}: {problem['msg']} (given: {problem['input']!r})."
+
+
+def setting_names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every setting by its full name, such as ``driver.heap``."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_names(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
