@@ -74,9 +74,12 @@ class Links:
         if driver_id not in self._open:
             self._lost_at[driver_id] = self._clock.now()
 
-    def forget(self, driver_id: DriverId) -> None:
-        """The driver has ended."""
+    async def forget(self, driver_id: DriverId) -> None:
+        """The driver has ended: what is left of its link is closed, and not missed."""
         self._lost_at.pop(driver_id, None)
+        link = self._open.pop(driver_id, None)
+        if link is not None:
+            await link.channel.close()
 
     async def authenticate(self, driver_id: str, token: str) -> Driver:
         """The driver that may open a link with this token, or :class:`UnknownDriver`."""

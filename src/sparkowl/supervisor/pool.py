@@ -19,7 +19,7 @@ from sparkowl.domain.workgroup import SPARK_4_1
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.store import drivers
 from sparkowl.supervisor.sessions import Means, bucket_folders, end_driver
-from sparkowl.supervisor.workqueue import MAX_BACKOFF_S, Rest, Verdict
+from sparkowl.supervisor.workqueue import Rest, Verdict, backoff_s
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,8 @@ class Pool:
         )
 
         def write(tx: Connection) -> bool:
-            room = drivers.count_starting(tx) < means.starts_at_once
+            taken = drivers.count_starting(tx) + drivers.count_wanted(tx)
+            room = taken < means.starts_at_once
             if room:
                 drivers.insert_driver(tx, new)
             return room
@@ -134,5 +135,5 @@ class Pool:
 
     def _hold(self) -> None:
         self._failures += 1
-        pause = min(2.0**self._failures, MAX_BACKOFF_S)
-        self._hold_until = self._means.clock.now() + timedelta(seconds=pause)
+        pause = timedelta(seconds=backoff_s(self._failures))
+        self._hold_until = self._means.clock.now() + pause

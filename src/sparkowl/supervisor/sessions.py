@@ -113,8 +113,11 @@ class Sessions:
             case domain.RunCalculation(calculation=calculation):
                 return await self._run(driver, calculation)
             case domain.CancelCalculation(calculation=calculation):
+                # The cancellation first: one that overtakes its block must not be lost, and a
+                # block that was never handed over ends as every other, with its outputs.
                 cancel = messages.Cancel(calculation_id=calculation.id)
                 await self._means.links.send_once(driver.id, f"cancel:{calculation.id}", cancel)
+                return await self._run(driver, calculation)
             case domain.StopDriver():
                 await self._stop(driver)
                 return None
@@ -283,7 +286,7 @@ async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> Non
         drivers.set_ended(tx, driver.id, now)
 
     await means.store.write(write)
-    means.links.forget(driver.id)
+    await means.links.forget(driver.id)
 
 
 def bucket_folders(files: Files) -> Mapping[str, str]:

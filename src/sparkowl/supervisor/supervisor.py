@@ -63,6 +63,8 @@ class Supervisor:
                 means.links.expect(driver.id)
                 # Looking for it also tells it where this server listens.
                 await means.launcher.find(driver.id)
+                # Its session may have ended already, with the driver still to be stopped.
+                self._queue.wake(driver.session_id)
         for session in await means.store.read(sessions.list_live):
             self._queue.wake(session.id)
         self._queue.wake(_POOL)

@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 MAX_BACKOFF_S: Final = 60.0
 
 
+def backoff_s(failures: int) -> float:
+    """The pause after so many failures in a row."""
+    # The exponent is bounded, too: 2.0 ** 1024 is an error, a day into a lasting failure.
+    return min(2.0 ** min(failures, 10), MAX_BACKOFF_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Rest:
     """Look again after ``seconds``, or when woken."""
@@ -48,13 +54,29 @@ class WorkQueue:
         self._work = work
         self._woken: dict[str, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._ending = False
 
     async def run(self) -> None:
-        """Work until cancelled. Keys woken before are worked on now."""
+        """Work until cancelled. Keys woken before are worked on now.
+
+        Work that is under way is finished first: between an act and the row that tells of it
+        nothing may be dropped.
+        """
+        cancelled = None
         async with asyncio.TaskGroup() as self._tasks:
             for key in self._woken:
                 self._start(key)
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                # Leaving the group by this error would cancel the workers in their middle.
+                cancelled = error
+                self._ending = True
+                for woken in self._woken.values():
+                    woken.set()
+        self._tasks = None
+        assert cancelled is not None
+        raise cancelled
 
     def wake(self, key: str) -> bool:
         """Look at the key soon; True when it was not being looked after yet."""
@@ -75,7 +97,7 @@ class WorkQueue:
     async def _keep(self, key: str) -> None:
         woken = self._woken[key]
         failures = 0
-        while True:
+        while not self._ending:
             woken.clear()
             try:
                 verdict = await self._work(key)
@@ -84,7 +106,7 @@ class WorkQueue:
                 verdict = Rest(0)
             except Exception:
                 failures += 1
-                verdict = Rest(min(2.0**failures, MAX_BACKOFF_S))
+                verdict = Rest(backoff_s(failures))
                 log.exception("work failed", extra={"key": key, "failures": failures})
             if isinstance(verdict, Rest):
                 await self._clock.wait(woken, verdict.seconds)
