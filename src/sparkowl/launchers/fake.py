@@ -63,6 +63,8 @@ class FakeLauncher:
         self.knobs = Knobs()
         self._dial = dial
         self._drivers: dict[str, _FakeDriver] = {}
+        #: How often a launch was asked for.
+        self.launches = 0
 
     @property
     def alive(self) -> int:
@@ -70,6 +72,7 @@ class FakeLauncher:
         return sum(driver.alive for driver in self._drivers.values())
 
     async def launch(self, spec: LaunchSpec) -> str:
+        self.launches += 1
         if self.knobs.launch_error is not None:
             raise LaunchError(self.knobs.launch_error)
         driver = _FakeDriver(spec, self.knobs, self._dial)
@@ -117,6 +120,7 @@ class _FakeDriver:
         self._unacknowledged: dict[int, messages.Fact] = {}
         self._running: Run | None = None
         self._seen: set[str] = set()
+        self._canceled_early: set[str] = set()
         self._reported_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -174,7 +178,7 @@ class _FakeDriver:
             return
         self._reported_ready = True
         if self._knobs.fails_to_start is not None:
-            self._fact(messages.Failed(seq=self._next(), reason=self._knobs.fails_to_start))
+            self._fail(self._knobs.fails_to_start)
             return
         self._fact(
             messages.Ready(
@@ -189,10 +193,16 @@ class _FakeDriver:
         )
 
     def _run(self, run: Run) -> None:
-        """``hang`` runs until it is cancelled, ``fail WHY`` fails, anything else is printed."""
+        """``hang`` runs until it is cancelled, ``fail WHY`` fails, ``die WHY`` ends the driver,
+        anything else is printed."""
+        if run.calculation_id in self._canceled_early:
+            self._finish(run, "canceled", "")
+            return
         self._fact(messages.Started(seq=self._next(), calculation_id=run.calculation_id, at=0.0))
         if run.code == "hang":
             self._running = run
+        elif run.code.startswith("die "):
+            self._fail(run.code.removeprefix("die "))
         elif run.code.startswith("fail "):
             self._finish(run, "failed", run.code.removeprefix("fail "))
         else:
@@ -203,8 +213,11 @@ class _FakeDriver:
             run, self._running = self._running, None
             self._finish(run, "canceled", "")
         elif calculation_id not in self._seen:
-            self._seen.add(calculation_id)
-            self._end(calculation_id, "canceled", "")
+            self._canceled_early.add(calculation_id)
+
+    def _fail(self, reason: str) -> None:
+        """Report that the driver is lost. As a real one it lingers, to hand the report in."""
+        self._fact(messages.Failed(seq=self._next(), reason=reason))
 
     def _finish(self, run: Run, outcome: Outcome, reason: str) -> None:
         folder = Path(run.output_dir)

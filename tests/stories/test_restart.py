@@ -1,0 +1,196 @@
+"""A server that died, and the one after it on the same store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from tests.stories.world import World, world
+
+from sparkowl.domain import session as session_domain
+from sparkowl.domain.driver import Driver
+from sparkowl.domain.ids import SessionId, new_driver_id
+from sparkowl.launchers.base import LaunchSpec
+from sparkowl.store import drivers, sessions
+
+UNHEALTHY = "Session in unhealthy state. Please create a new session"
+
+
+async def test_an_idle_session_lives_on(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+
+        await w.crash()
+        await w.restart()
+
+        assert await w.history(session_id) == ["CREATING", "CREATED", "IDLE"]
+        assert (await w.calculation(await w.calculate(session_id, "1"))).state == "COMPLETED"
+
+
+async def test_a_calculation_that_runs_goes_on(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        calculation_id = await w.calculate(session_id, "hang")
+
+        await w.crash()
+        await w.restart()
+
+        assert (await w.calculation(calculation_id)).state == "RUNNING"
+        await w.stop_calculation(calculation_id)
+        assert (await w.calculation(calculation_id)).state == "CANCELED"
+
+
+async def test_what_the_driver_reported_while_no_server_was_there_is_taken_up(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        w.launcher.knobs.never_ready = True
+        session_id = await w.start()
+        await w.crash()
+
+        w.launcher.knobs.never_ready = False
+        await w.restart()
+
+        assert await w.state(session_id) == "IDLE"
+
+
+async def test_a_session_whose_driver_died_meanwhile_fails(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+
+        await w.crash()
+        await w.launcher.kill((await w.driver(session_id)).id)
+        await w.restart()
+
+        session = await w.session(session_id)
+        assert session.state == "FAILED"
+        assert session.reason == f"{UNHEALTHY}. The fake driver ended."
+
+
+async def test_a_session_whose_driver_does_not_come_back_fails(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        driver_id = (await w.driver(session_id)).id
+
+        await w.crash()
+        await w.restart()
+        await w.cut(driver_id)
+        await w.advance(20)
+        await w.advance(100)
+
+        assert await w.state(session_id) == "FAILED"
+        assert w.launcher.alive == 0
+
+
+async def intend(w: World, session_id: str) -> Driver:
+    """The row of a driver that is about to be launched: where a server may die."""
+    new = Driver(
+        id=new_driver_id(),
+        session_id=SessionId(session_id),
+        fingerprint="f",
+        created_at=w.clock.now(),
+    )
+    await w.store.write(lambda tx: drivers.insert_driver(tx, new))
+    return new
+
+
+async def test_a_session_that_was_never_launched_is_launched(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.crash()
+        session_id, _ = await w.start_and_look()
+
+        await w.restart()
+
+        assert await w.state(session_id) == "IDLE"
+
+
+async def test_a_launch_that_was_only_meant_is_done(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.crash()
+        session_id, _ = await w.start_and_look()
+        driver = await intend(w, session_id)
+
+        await w.restart()
+
+        assert await w.state(session_id) == "IDLE"
+        assert (await w.driver(session_id)).id == driver.id
+        assert w.launcher.alive == 1
+
+
+async def test_a_launch_that_was_done_but_not_written_is_found_and_not_done_again(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        await w.crash()
+        session_id, _ = await w.start_and_look()
+        driver = await intend(w, session_id)
+        await w.launcher.launch(
+            LaunchSpec(
+                driver_id=driver.id,
+                token=w.links.token(driver.id),
+                properties={},
+                buckets={},
+                warm=False,
+            )
+        )
+
+        await w.restart()
+
+        assert await w.state(session_id) == "IDLE"
+        assert (w.launcher.alive, w.launcher.launches) == (1, 1)
+
+
+@pytest.mark.parametrize("event", ["TERMINATE_ASKED", "DRIVER_LOST"])
+async def test_the_driver_of_a_session_that_was_ending_is_stopped(
+    tmp_path: Path, event: str
+) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        await w.crash()
+
+        def end(tx: Connection) -> None:
+            what = session_domain.Event(event)
+            sessions.change(tx, session_id, what, at=w.clock.now(), reason="why")
+
+        await w.store.write(end)
+        await w.restart()
+
+        assert await w.state(session_id) == (
+            "TERMINATED" if event == "TERMINATE_ASKED" else "FAILED"
+        )
+        assert w.launcher.alive == 0
+
+
+async def test_the_members_of_the_old_pool_are_replaced(tmp_path: Path) -> None:
+    async with world(tmp_path, pool=1) as w:
+        [old] = await w.waiting()
+
+        await w.crash()
+        await w.restart()
+        await w.advance(3)
+
+        [new] = await w.waiting()
+        assert new.id != old.id
+        assert w.launcher.alive == 1
+
+
+async def test_a_session_that_timed_out_while_no_server_was_there_ends(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start(SessionIdleTimeoutInMinutes=1)
+
+        await w.crash()
+        w.clock.advance(3600)
+        await w.restart()
+
+        assert await w.state(session_id) == "TERMINATED"
+
+
+async def test_a_repeated_request_finds_its_session_after_a_restart(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start(ClientRequestToken="t" * 40)
+
+        await w.crash()
+        await w.restart()
+
+        assert await w.start(ClientRequestToken="t" * 40) == session_id

@@ -1,0 +1,286 @@
+"""A whole server but for HTTP and Spark, in one process, with the clock turned by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from tests.builders import PATIENCE
+
+from sparkowl.clock import Manual
+from sparkowl.domain import calculation as calculation_domain
+from sparkowl.domain import session as session_domain
+from sparkowl.domain import workgroup
+from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
+from sparkowl.domain.driver import Driver
+from sparkowl.domain.ids import SessionId
+from sparkowl.domain.limits import Limits
+from sparkowl.domain.session import Session
+from sparkowl.launchers.fake import FakeLauncher
+from sparkowl.objects.files import Files
+from sparkowl.operations import OPERATIONS, Context
+from sparkowl.store import Store, calculations, drivers, sessions, tables, workgroups
+from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.sessions import Means
+from sparkowl.supervisor.supervisor import PoolSize, Supervisor
+
+#: How long a real thing (a commit, a file) may take before a story gives up.
+PATIENT_S = 20.0
+
+
+class World:
+    """The server's parts as ``app`` puts them together, and short words for what stories do."""
+
+    def __init__(self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int) -> None:
+        self.clock = Manual()
+        self.store = Store.open(folder / "world.db")
+        self.files = Files(folder / "buckets", folder / "staging")
+        # A driver dials whichever server is there at the moment.
+        self.launcher = FakeLauncher(lambda *dialled: self.links.serve(*dialled))
+        self.pool = pool
+        self.limits = limits
+        self.starts_at_once = starts_at_once
+        self._assemble()
+
+    def _assemble(self) -> None:
+        self.links = Links(self.store, self.clock, b"key")
+        means = Means(
+            store=self.store,
+            clock=self.clock,
+            launcher=self.launcher,
+            links=self.links,
+            files=self.files,
+            patience=PATIENCE,
+            stop_grace_s=5,
+            starts_at_once=self.starts_at_once,
+        )
+        size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
+        self.supervisor = Supervisor(means, size)
+        self.context = Context(
+            store=self.store,
+            clock=self.clock,
+            limits=self.limits,
+            output_location="s3://results",
+            paging_key=b"key",
+            wake=self.supervisor.wake,
+        )
+
+    # --- the server's life ---------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """The first start: as on a new account."""
+        self.files.create_bucket("results")
+
+        def write(tx: Connection) -> None:
+            for group in workgroup.built_in("s3://results", self.clock.now()):
+                workgroups.insert_work_group(tx, group)
+
+        await self.store.write(write)
+        await self._run()
+
+    async def _run(self) -> None:
+        await self.supervisor.recover()
+        self._work = asyncio.create_task(self.supervisor.run(), name="supervisor")
+        await self.settle()
+
+    async def _halt(self) -> None:
+        self._work.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._work
+
+    async def crash(self) -> None:
+        """The server dies: no goodbye, every link breaks. Its drivers live on."""
+        await self._halt()
+        for driver in await self.store.read(drivers.list_live):
+            with suppress(KeyError):
+                await self.launcher.cut(driver.id)
+        await self.settle()
+
+    async def restart(self) -> None:
+        """A new server on the same store. The drivers that live dial it."""
+        self._assemble()
+        await self._run()
+        for driver in await self.store.read(drivers.list_live):
+            if await self.launcher.find(driver.id) is not None:
+                self.launcher.reconnect(driver.id)
+        await self.settle()
+
+    async def stop(self, *, keep_sessions: bool = False) -> None:
+        """As on SIGTERM."""
+        self.supervisor.retire()
+        await self._halt()
+        await self.supervisor.stop(keep_sessions=keep_sessions)
+
+    async def cut(self, driver_id: str) -> None:
+        """The link of a driver breaks, and the server has noticed."""
+        await self.launcher.cut(driver_id)
+        await self.settle()
+
+    # --- time ----------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Let everything run until nothing changes any more."""
+        seen: list[Any] = []
+        while len(seen) < 4 or len(set(seen[-4:])) > 1:
+            await self.store.write(lambda tx: None)
+            for _ in range(8):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            seen.append((await self.store.read(_footprint), self.launcher.alive))
+
+    async def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await self.settle()
+
+    async def until(self, true: Callable[[Connection], bool]) -> None:
+        """Wait for real work that takes its time: files are written in threads."""
+        async with asyncio.timeout(PATIENT_S):
+            while not await self.store.read(true):
+                await asyncio.sleep(0.002)
+
+    # --- what a client does --------------------------------------------------------------------
+
+    async def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return await OPERATIONS[operation](self.context, request)
+
+    async def start(self, **request: Any) -> str:
+        """A session, when everything that follows from it has happened."""
+        session_id, _ = await self.start_and_look(**request)
+        await self.settle()
+        return session_id
+
+    async def start_and_look(self, **request: Any) -> tuple[str, str]:
+        """A session, and the state that StartSession answered."""
+        defaults = {"WorkGroup": "spark", "EngineConfiguration": {"MaxConcurrentDpus": 2}}
+        answer = await self.call("StartSession", **(defaults | request))
+        return answer["SessionId"], answer["State"]
+
+    async def calculate(self, session_id: str, code: str) -> str:
+        answer = await self.call("StartCalculationExecution", SessionId=session_id, CodeBlock=code)
+        await self.settle()
+        return str(answer["CalculationExecutionId"])
+
+    async def terminate(self, session_id: str) -> str:
+        """The state that TerminateSession answered."""
+        answer = await self.call("TerminateSession", SessionId=session_id)
+        await self.settle()
+        return str(answer["State"])
+
+    async def stop_calculation(self, calculation_id: str) -> str:
+        answer = await self.call("StopCalculationExecution", CalculationExecutionId=calculation_id)
+        await self.settle()
+        return str(answer["State"])
+
+    # --- what can be seen ----------------------------------------------------------------------
+
+    async def session(self, session_id: str) -> Session:
+        return await self.store.read(lambda tx: sessions.get(tx, session_id))
+
+    async def state(self, session_id: str) -> str:
+        return str((await self.session(session_id)).state)
+
+    async def calculation(self, calculation_id: str) -> Calculation:
+        return await self.store.read(lambda tx: calculations.get(tx, calculation_id))
+
+    async def driver(self, session_id: str) -> Driver:
+        found = await self.store.read(lambda tx: drivers.of_session(tx, SessionId(session_id)))
+        assert found is not None
+        return found
+
+    async def waiting(self) -> list[Driver]:
+        """The members of the pool that are ready."""
+        live = await self.store.read(drivers.list_live)
+        return [d for d in live if d.session_id is None and d.ready_at is not None]
+
+    async def history(self, session_id: str) -> list[str]:
+        rows = await self.store.read(lambda tx: sessions.history(tx, session_id))
+        return [row.to_state for row in rows]
+
+    def outputs(self, calculation: Calculation) -> dict[str, bytes | None]:
+        """The three objects of a calculation; None for one that is not there."""
+        found: dict[str, bytes | None] = {}
+        for name in OUTPUT_NAMES:
+            bucket, key = split_uri(calculation.output(name))
+            there = self.files.exists(bucket, key)
+            found[name] = self.files.read_bytes(bucket, key) if there else None
+        return found
+
+    async def check(self) -> None:
+        """What must hold at any moment at which nothing happens."""
+        for session in await self.store.read(all_sessions):
+            driver = await self.store.read(partial(drivers.of_session, session_id=session.id))
+            done = await self.store.read(partial(of_session, session_id=session.id))
+            active = [c for c in done if c.state not in calculation_domain.TERMINAL]
+            assert len(active) <= 1, f"{session.id} runs {len(active)} calculations"
+            if session.state in session_domain.TERMINAL:
+                assert not active, f"{session.id} has ended, its calculation has not"
+                assert driver is None or driver.ended_at is not None
+                assert driver is None or await self.launcher.find(driver.id) is None
+            if session.state is session_domain.State.IDLE:
+                assert not active, f"{session.id} is IDLE while a calculation runs"
+            if session.state is session_domain.State.BUSY:
+                assert active, f"{session.id} is BUSY with nothing"
+            for calculation in done:
+                if calculation.state in calculation_domain.TERMINAL:
+                    missing = [n for n, data in self.outputs(calculation).items() if data is None]
+                    assert not missing, f"{calculation.state} calculation lacks {missing}"
+
+    async def end(self) -> None:
+        """The end of every story: nothing is left alive, and every session has ended."""
+        await self.stop()
+        await self.settle()
+        await self.check()
+        left = [s for s in await self.store.read(all_sessions) if s.ended_at is None]
+        assert not left
+        assert self.launcher.alive == 0
+        assert await self.store.read(drivers.list_live) == []
+
+
+@asynccontextmanager
+async def world(
+    folder: Path,
+    *,
+    pool: int = 0,
+    limits: Limits | None = None,
+    starts_at_once: int = 2,
+) -> AsyncIterator[World]:
+    """A world that has begun; at the end it is stopped, and nothing may be left of it."""
+    made = World(folder, pool=pool, limits=limits or Limits(), starts_at_once=starts_at_once)
+    try:
+        await made.begin()
+        yield made
+        await made.end()
+    finally:
+        made.store.close()
+
+
+def all_sessions(tx: Connection) -> list[Session]:
+    ids = tx.execute(select(tables.sessions.c.id)).scalars().all()
+    return [sessions.get(tx, session_id) for session_id in ids]
+
+
+def of_session(tx: Connection, session_id: str) -> list[Calculation]:
+    query = select(tables.calculations.c.id).where(tables.calculations.c.session_id == session_id)
+    return [calculations.get(tx, found) for found in tx.execute(query).scalars().all()]
+
+
+def _footprint(tx: Connection) -> tuple[Any, ...]:
+    """Changes whenever a row does."""
+    return tuple(
+        tuple(tx.execute(select(func.count(), func.sum(column))).one())
+        for column in (
+            tables.sessions.c.version,
+            tables.calculations.c.version,
+            tables.drivers.c.created_at,
+            tables.drivers.c.ready_at,
+            tables.drivers.c.adopted_at,
+            tables.drivers.c.ended_at,
+        )
+    )
