@@ -1,4 +1,4 @@
-"""A real driver, and the server's end of its link: a real WebSocket server that keeps what it hears."""
+"""A real driver, and the server's end of its link: a real WebSocket server that takes notes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from sparkowl.agent.messages import (
     DriverSpec,
     Ended,
     Message,
-    Progress,
     Ready,
     Run,
     Stop,
@@ -139,7 +138,7 @@ class ServerSide:
 
         def look() -> M | None:
             for message in self.heard:
-                if isinstance(message, kind) and values.items() <= asdict(message).items():  # type: ignore[call-overload]
+                if isinstance(message, kind) and values.items() <= asdict(message).items():
                     return message
             return None
 
@@ -196,8 +195,10 @@ class Driver:
     def ready(self) -> Ready:
         return self.server.first(Ready)
 
-    def start(self, code: str, buckets: dict[str, str] | None = None) -> str:
-        calculation_id = str(uuid4())
+    def start(
+        self, code: str, buckets: dict[str, str] | None = None, calculation_id: str = ""
+    ) -> str:
+        calculation_id = calculation_id or str(uuid4())
         self.server.send(
             Run(
                 calculation_id=calculation_id,

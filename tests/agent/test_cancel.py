@@ -59,6 +59,14 @@ def test_stopping_what_is_unknown_or_over_changes_nothing(driver: Driver) -> Non
     assert driver.run("2").value == "2"
 
 
+def test_a_block_that_was_stopped_before_it_came_is_not_run(driver: Driver) -> None:
+    driver.run("touched = False")
+    driver.server.send(Cancel(calculation_id="early"))
+    done = driver.end(driver.start("touched = True", calculation_id="early"))
+    assert (done.outcome, done.stdout, done.results) == ("canceled", "", [])
+    assert driver.run("touched").value == "False"
+
+
 def test_what_holds_out_costs_the_session(start: Start) -> None:
     driver = start()
     driver.ready()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from sparkowl.agent.messages import Adopt, Adopted, Failed, Ready, Run, Started
 from tests.agent.conftest import eventually
+
+from sparkowl.agent.messages import Adopt, Adopted, Failed, Ready, Started
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -137,7 +137,7 @@ def test_a_termination_signal_is_a_clean_stop(start: Start) -> None:
         ({"heap": "1x"}, "Invalid maximum heap size: -Xmx1x"),
         (
             {"properties": {"spark.master": "nonsense"}},
-            "Could not parse Master URL: 'nonsense'",
+            "Master must either be yarn or start with spark, k8s, or local",
         ),
     ],
     ids=["Java", "heap", "master"],
@@ -165,4 +165,3 @@ def test_a_command_that_comes_early_waits_for_the_driver(start: Start) -> None:
     assert driver.end(running).value == "42"
     heard = [type(m) for m in driver.server.heard]
     assert heard.index(Ready) < heard.index(Started)
-    assert Run

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
-from sparkowl.agent.messages import Ended, Progress, Run
 from tests.agent.conftest import eventually
+
+from sparkowl.agent.messages import Ended, Progress
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -91,4 +91,3 @@ def test_a_driver_does_not_wait_for_ever_for_its_server(start: Start) -> None:
     assert (driver.run_dir / "exit.json").read_text() == (
         '{"reason": "The server stayed away too long."}'
     )
-    assert Run

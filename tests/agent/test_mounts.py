@@ -42,11 +42,13 @@ def test_a_table_lives_in_a_bucket(driver: Driver) -> None:
 
 
 def test_a_bucket_that_is_made_later_is_known_to_the_next_block(driver: Driver) -> None:
-    code = "spark.range(3).write.text('s3://later/x') if False else None\n" + (
+    code = (
         "spark.range(3).selectExpr('cast(id as string)').write.mode('overwrite')"
         ".text('s3a://later/x')\nspark.read.text('s3://later/x').count()"
     )
-    assert driver.run(code).outcome == "failed"
+    too_early = driver.run(code)
+    assert too_early.outcome == "failed"
+    assert "NoSuchBucket" in too_early.stderr
     (driver.buckets / "later").mkdir()
     later = {"later": str(driver.buckets / "later")}
     done = driver.run(code, buckets=later)

@@ -55,7 +55,6 @@ class Agent:
         self._runner: Runner | None = None
         #: Commands that need a driver that is up.
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
-        self._cancelled_early: set[str] = set()
         self._stop = asyncio.Event()
         self._link = Link(
             driver_id=spec.driver_id,

@@ -18,12 +18,15 @@ _VIEWFS: Final = "org.apache.hadoop.fs.viewfs"
 #: ``FileSystem.getLocal``, which casts; and the mount table's own ``overload.scheme.target`` is
 #: looked at only where folder and bucket have the same scheme.
 _FOLDER_SCHEME: Final = "sparkowl-folder"
-_SCHEMES: Final = ("s3", "s3a")
+SCHEMES: Final = ("s3", "s3a")
 
 
 def _scheme_keys(scheme: str) -> dict[str, str]:
     return {
         f"fs.{scheme}.impl": f"{_VIEWFS}.ViewFileSystemOverloadScheme",
+        # Asked for a bucket that is not mounted, it looks for the class that is named here; there
+        # is none of this name, and the error then says what is the matter, in S3's own word.
+        f"fs.viewfs.overload.scheme.target.{scheme}.impl": "NoSuchBucket",
         # Hadoop gives s3a a committer of its own, from a jar that is not there.
         f"mapreduce.outputcommitter.factory.scheme.{scheme}": (
             "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitterFactory"
@@ -52,7 +55,7 @@ def spark_properties(
     chosen = chosen or {}
     folders = {f"fs.{_FOLDER_SCHEME}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
     keys = folders | mount_keys(buckets)
-    for scheme in _SCHEMES:
+    for scheme in SCHEMES:
         if f"spark.hadoop.fs.{scheme}.impl" not in chosen:
             keys |= _scheme_keys(scheme)
     return {f"spark.hadoop.{key}": value for key, value in keys.items()} | _STREAMING

@@ -27,6 +27,10 @@ _LOG_LIMIT_BYTES: Final = 8 << 20
 _LOG_KEPT_BYTES: Final = 1 << 20
 
 
+_CAUSE: Final = re.compile(r"(?:Caused by: |Exception in thread \"[^\"]*\" )(?P<what>.+)")
+_HINT_LIMIT: Final = 500
+
+
 class Driver:
     """Both processes while they live, seen from the agent's event loop."""
 
@@ -140,14 +144,15 @@ class Driver:
 
 
 def important_line(log: str) -> str:
-    """The line of a failed start's log that says why: the last cause named, else the last error."""
-    wanted = re.compile(r"^(?:Caused by: |Exception in thread \"[^\"]*\" |Error[: ])(?P<what>.+)$")
-    found = [match["what"] for line in log.splitlines() if (match := wanted.match(line.strip()))]
-    if found:
-        return _first_line(found[-1])
-    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("\tat ")]
-    return _first_line(lines[-1]) if lines else ""
+    """The line of a failed start's log that says why: the last cause named, else the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    causes = [found["what"] for line in lines if (found := _CAUSE.match(line))]
+    if causes:
+        return causes[-1][:_HINT_LIMIT]
+    # Java ends every refusal to start with two or three of these; what is wrong stands before.
+    said = [line for line in lines if not line.startswith(("Error: ", "at "))]
+    return (said or lines or [""])[-1][:_HINT_LIMIT]
 
 
-def _first_line(text: str, limit: int = 500) -> str:
-    return text.strip().splitlines()[0][:limit] if text.strip() else ""
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0][:_HINT_LIMIT]

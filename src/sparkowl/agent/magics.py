@@ -49,9 +49,11 @@ def transform(cell: str) -> str:
         return cell
     lines = re.findall(r"[^\n]*\n|[^\n]+\Z", cell if cell.endswith("\n") else cell + "\n")
     # One at a time: a magic's arguments are not Python, and confuse the tokens that follow.
+    magics = 0
     while (found := _Magic.find(make_tokens_by_line(lines))) is not None:
         lines = found.transform(lines)
-    return "".join(lines)
+        magics += 1
+    return "".join(lines) if magics else cell
 
 
 class _Magic(EscapedCommand):  # type: ignore[misc]  # IPython is not typed

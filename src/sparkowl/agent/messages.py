@@ -249,5 +249,5 @@ def decode(text: str | bytes) -> Message:
         shape = _KINDS[values.pop("kind")]
         known = {f.name for f in fields(shape)}
         return shape(**{name: value for name, value in values.items() if name in known})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MessageError(f"not a message: {error!r}") from error

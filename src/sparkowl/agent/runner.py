@@ -71,11 +71,14 @@ class Runner:
             self._waiting.put_nowait(run)
 
     def cancel(self, calculation_id: str) -> None:
-        """Stop a calculation, running or waiting. An unknown or ended one: no effect."""
+        """Stop a calculation: the running one, or one that waits or has yet to come.
+
+        The server may cancel before it hands a block over. An ended one: no effect.
+        """
         current = self._current
         if current is not None and current.run.calculation_id == calculation_id:
             current.cancel_asked.set()
-        elif calculation_id in self._seen:
+        else:
             self._cancelled.add(calculation_id)
 
     async def work(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class SparkLine:
         """Make buckets known that appeared after the launch."""
         new = {name: path for name, path in buckets.items() if self._mounted.get(name) != path}
         if new:
-            await self._call(lambda: self._set_hadoop(mounts.mount_keys(new)))
+            await self._call(lambda: self._mount(new))
             self._mounted |= new
 
     def mounted_at_launch(self, buckets: Mapping[str, str]) -> None:
@@ -142,13 +142,24 @@ class SparkLine:
                     stages[stage_id] = (stage.numTasks(), stage.numCompletedTasks())
         return stages
 
-    def _set_hadoop(self, keys: Mapping[str, str]) -> None:
+    def _mount(self, new: Mapping[str, str]) -> None:
         context = self._context()
-        for key, value in keys.items():
+        for key, value in mounts.mount_keys(new).items():
             # The system property is for the context that user code makes after a `spark.stop()`.
             self._jvm().java.lang.System.setProperty(f"spark.hadoop.{key}", value)
             if context is not None:
                 context.hadoopConfiguration().set(key, value)
+
+        if context is not None:
+            self._forget_file_systems(new, context.hadoopConfiguration())
+
+    def _forget_file_systems(self, new: Iterable[str], conf: Any) -> None:
+        """Hadoop caches a bucket's file system, also one that was asked for before it existed."""
+        machine = self._jvm()
+        for bucket in new:
+            for scheme in mounts.SCHEMES:
+                uri = machine.java.net.URI(f"{scheme}://{bucket}/")
+                machine.org.apache.hadoop.fs.FileSystem.get(uri, conf).close()
 
     def _configure(self, properties: Mapping[str, str]) -> None:
         session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()

@@ -1,0 +1,163 @@
+"""The three files of a calculation: cutting, folding, linking, and disks that are full."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sparkowl.agent.outputs import Folded, Outputs, Stream
+
+LIMIT = 100
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Outputs:
+    return Outputs(tmp_path / "spool" / "c", tmp_path / "out", LIMIT)
+
+
+def results(tmp_path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((tmp_path / "out" / "result.json").read_text())[
+        "outputs"
+    ]
+    return found
+
+
+def shown(text: str) -> dict[str, Any]:
+    return {"data": {"text/plain": text}, "metadata": {}}
+
+
+def test_all_three_exist_when_nothing_was_said(outputs: Outputs, tmp_path: Path) -> None:
+    assert (tmp_path / "out" / "stdout").read_text() == ""
+    outputs.close()
+    assert (tmp_path / "out" / "stderr").read_text() == ""
+    assert results(tmp_path) == []
+    assert outputs.trouble == ""
+    assert not (tmp_path / "spool" / "c").exists()
+
+
+def test_what_is_said_is_seen_at_once(outputs: Outputs, tmp_path: Path) -> None:
+    outputs.text("stdout", "é")
+    assert (tmp_path / "out" / "stdout").read_text() == "é"
+    outputs.close()
+
+
+@given(pieces=st.lists(st.text()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_cut_is_between_characters_and_says_so(tmp_path: Path, pieces: list[str]) -> None:
+    path = tmp_path / "stream"
+    path.unlink(missing_ok=True)
+    stream = Stream(path, LIMIT)
+    for piece in pieces:
+        stream.write(piece)
+    stream.close()
+    whole = "".join(pieces).encode("utf-8", "replace")
+    written = path.read_bytes()
+    if len(whole) <= LIMIT:
+        assert written == whole
+    else:
+        kept, _, said = written.decode().rpartition("\n[")
+        assert said == "Output cut after 100 bytes.]\n"
+        assert whole.startswith(kept.encode())
+        assert LIMIT - 4 < len(kept.encode()) <= LIMIT
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        (["a\rb"], "b"),
+        (["a\r", "b"], "b"),
+        (["a\r\nb"], "a\nb"),
+        (["a\r", "\nb"], "a\nb"),
+        (["10%\r", "20%\r", "30%\n", "done\n"], "30%\ndone\n"),
+        (["kept\n10%", "\r20%"], "kept\n20%"),
+        (["10%\r"], "10%"),
+        (["\r\r\r1"], "1"),
+    ],
+)
+def test_a_line_that_is_drawn_again_is_kept_once(
+    tmp_path: Path, pieces: list[str], kept: str
+) -> None:
+    stream = Folded(tmp_path / "stream", LIMIT)
+    for piece in pieces:
+        stream.write(piece)
+    stream.close()
+    assert (tmp_path / "stream").read_bytes().decode() == kept
+
+
+def test_a_bar_that_draws_for_ever_is_never_cut(tmp_path: Path) -> None:
+    stream = Folded(tmp_path / "stream", LIMIT)
+    for step in range(10_000):
+        stream.write(f"\r{step:>90}")
+    stream.close()
+    assert (tmp_path / "stream").read_text().strip() == "9999"
+
+
+def test_an_errors_text_is_kept_after_a_cut(outputs: Outputs, tmp_path: Path) -> None:
+    outputs.text("stderr", "x" * 1000)
+    outputs.error({"ename": "E", "evalue": "v", "traceback": ["E: v"]})
+    outputs.close()
+    assert (tmp_path / "out" / "stderr").read_text().endswith("cut after 100 bytes.]\nE: v\n")
+
+
+def test_results_are_bounded(outputs: Outputs, tmp_path: Path) -> None:
+    outputs.display("execute_result", shown("x" * 1000))
+    outputs.display("display_data", shown("small"))
+    outputs.close()
+    first, second = results(tmp_path)
+    assert first["data"]["text/plain"].startswith("[A result of ")
+    assert second["data"]["text/plain"] == "small"
+
+
+def test_what_is_displayed_can_be_updated_and_cleared(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path / "spool" / "c", tmp_path / "out", 10_000)
+    outputs.display("display_data", shown("gone"))
+    outputs.clear(wait=True)
+    outputs.display("display_data", shown("old") | {"transient": {"display_id": "a"}})
+    outputs.display("update_display_data", shown("new") | {"transient": {"display_id": "a"}})
+    outputs.close()
+    assert [one["data"]["text/plain"] for one in results(tmp_path)] == ["new"]
+
+
+def test_where_nothing_can_be_linked_it_is_copied(tmp_path: Path) -> None:
+    shared_memory = Path("/dev/shm") / f"sparkowl-{tmp_path.name}"
+    outputs = Outputs(tmp_path / "spool" / "c", shared_memory, LIMIT)
+    try:
+        outputs.text("stdout", "hello")
+        outputs.refresh()
+        assert (shared_memory / "stdout").read_text() == "hello"
+        outputs.text("stdout", " again")
+        outputs.close()
+        assert (shared_memory / "stdout").read_text() == "hello again"
+        assert sorted(p.name for p in shared_memory.iterdir()) == [
+            "result.json",
+            "stderr",
+            "stdout",
+        ]
+    finally:
+        for file in shared_memory.iterdir():
+            file.unlink()
+        shared_memory.rmdir()
+
+
+def test_a_full_disk_is_an_error_of_the_stream() -> None:
+    stream = Stream(Path("/dev/full"), LIMIT)
+    with pytest.raises(OSError, match="No space left") as caught:
+        stream.write("x")
+    assert caught.value.errno == errno.ENOSPC
+    stream.close()
+
+
+def test_a_place_that_cannot_be_written_is_remembered_and_never_raised(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    outputs = Outputs(tmp_path / "spool" / "c", tmp_path / "out", LIMIT)
+    outputs.text("stdout", "x")
+    outputs.error({"ename": "E", "evalue": "v", "traceback": []})
+    outputs.display("execute_result", shown("x"))
+    outputs.close()
+    assert outputs.trouble == "The calculation's output could not be stored: File exists."
