@@ -18,6 +18,7 @@ from typing import Final
 
 import uvicorn
 from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
 
 from sparkowl import credentials
 from sparkowl.clock import Clock, System
@@ -32,11 +33,13 @@ from sparkowl.launchers.archive import make_archive
 from sparkowl.launchers.base import Launcher
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher, LocalSettings
+from sparkowl.objects.errors import ObjectError
 from sparkowl.objects.files import Files
 from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
+from sparkowl.store.migrate import NewerDatabase
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.outputs import split_uri
 from sparkowl.supervisor.sessions import Means
@@ -46,6 +49,10 @@ log = logging.getLogger(__name__)
 
 #: A multipart upload that nobody touched this long is forgotten.
 UPLOADS_LAST: Final = timedelta(days=7)
+
+
+#: Connections that wait to be accepted while the server starts.
+BACKLOG: Final = 2048
 
 
 class StartError(Exception):
@@ -99,9 +106,14 @@ def _assemble(
     settings: Settings, clock: Clock, data_dir: Path, listener: socket.socket
 ) -> tuple[Running, Supervisor, Server]:
     """Every part, each given what it needs and nothing else."""
-    keys = credentials.load_or_create(data_dir)
-    store = Store.open(data_dir / "sparkowl.db")
-    files = Files(data_dir / "buckets", data_dir / "staging")
+    try:
+        keys = credentials.load_or_create(data_dir)
+        files = Files(data_dir / "buckets", data_dir / "staging")
+        store = Store.open(data_dir / "sparkowl.db")
+    except (credentials.BadCredentials, NewerDatabase, ObjectError, OSError) as error:
+        raise StartError(str(error)) from error
+    except DatabaseError as error:
+        raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
     links = Links(store, clock, keys.key_for("links"))
     url = _url(settings.host, listener)
     launcher = _launcher(settings, data_dir, files, links, url)
@@ -171,7 +183,10 @@ async def _prepare(running: Running, settings: Settings, clock: Clock) -> None:
     await asyncio.to_thread(_clear_abandoned, running.files, clock.now())
     bucket, _ = split_uri(settings.output_location)
     if bucket not in running.files.buckets():
-        await asyncio.to_thread(running.files.create_bucket, bucket)
+        try:
+            await asyncio.to_thread(running.files.create_bucket, bucket)
+        except ObjectError as error:
+            raise StartError(f"output_location {settings.output_location}: {error}") from error
 
     def write(tx: Connection) -> None:
         for group in workgroup.built_in(settings.output_location.rstrip("/"), clock.now()):
@@ -221,6 +236,8 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
+            # At once: a port that is only bound can be bound by a second server as well.
+            listener.listen(BACKLOG)
         except OSError as error:
             raise StartError(
                 f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
@@ -278,7 +295,12 @@ async def _answering(asgi: Server, listener: socket.socket) -> AsyncIterator[Non
     server = _Uvicorn(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
-        await server.accepting.wait()
+        accepting = asyncio.create_task(server.accepting.wait(), name="http-accepting")
+        await asyncio.wait({task, accepting}, return_when=asyncio.FIRST_COMPLETED)
+        # If it could not start, this raises why.
+        accepting.cancel()
+        if task.done():
+            await task
         yield
     finally:
         server.should_exit = True

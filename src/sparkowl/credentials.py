@@ -15,6 +15,10 @@ _FILE: Final = "credentials.json"
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
+class BadCredentials(Exception):
+    """The file of the keys cannot be read as such; the text says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """The key pair of the API's caller, and the secret behind the server's own tokens."""
@@ -38,6 +42,11 @@ def load(data_dir: Path) -> Credentials | None:
         return Credentials(**json.loads((data_dir / _FILE).read_text()))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError) as error:
+        raise BadCredentials(
+            f"{data_dir / _FILE} is damaged. Restore it; or remove it, and the next start makes "
+            "new keys, which every client then needs."
+        ) from error
 
 
 def load_or_create(data_dir: Path) -> Credentials:
