@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -29,7 +31,9 @@ class DriversDoor:
             return
         await socket.accept()
         channel = _SocketChannel(socket)
-        await self._links.serve(driver_id, token, channel)
+        # The driver may have ended while we accepted; then there is nobody to serve.
+        with suppress(UnknownDriver):
+            await self._links.serve(driver_id, token, channel)
         await channel.close()
 
 
