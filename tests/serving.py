@@ -1,0 +1,114 @@
+"""A whole server in a thread, with make-believe drivers, for tests that come over the network."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+
+from sparkowl import app
+from sparkowl.config import Settings
+from sparkowl.launchers.fake import FakeLauncher
+
+T = TypeVar("T")
+#: How long anything may take before a test gives up.
+PATIENT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that accepts calls."""
+
+    running: app.Running
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return self.running.url
+
+    @property
+    def launcher(self) -> FakeLauncher:
+        assert isinstance(self.running.launcher, FakeLauncher)
+        return self.running.launcher
+
+    def client(self, service: str = "athena", **changes: Any) -> Any:
+        """A boto3 client of the server; by default it does not retry and does not validate."""
+        keys = self.running.credentials
+        options = {"retries": {"total_max_attempts": 1}, "parameter_validation": False}
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=changes.pop("region_name", "us-east-1"),
+            aws_access_key_id=changes.pop("key_id", keys.access_key_id),
+            aws_secret_access_key=changes.pop("secret", keys.secret_access_key),
+            config=Config(**(options | changes)),
+        )
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Run ``work`` in the server's event loop."""
+
+        async def run() -> Any:
+            result = work()
+            return await result if asyncio.iscoroutine(result) else result
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENT_S)
+
+
+@contextmanager
+def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
+    """Run a server for the block."""
+    chosen = Settings(
+        data_dir=data_dir,
+        cache_dir=data_dir / "cache",
+        port=0,
+        launcher="fake",
+        **({"pool": {"size": 0}} | settings),
+    )
+    ready: Future[Server] = Future()
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        await app.serve(chosen, stop, lambda running: ready.set_result(Server(running, loop)))
+
+    def thread() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # noqa: BLE001  it is handed to the test
+            if not ready.done():
+                ready.set_exception(error)
+            else:
+                failed.append(error)
+
+    failed: list[BaseException] = []
+    worker = threading.Thread(target=thread, name="server")
+    worker.start()
+    try:
+        server = ready.result(PATIENT_S)
+        try:
+            yield server
+        finally:
+            server.loop.call_soon_threadsafe(stop.set)
+    finally:
+        worker.join(PATIENT_S)
+    assert not failed, failed
+    assert server.launcher.alive == 0 or chosen.keep_sessions
+
+
+def until(true: Callable[[], T | None]) -> T:
+    """The first answer of ``true`` that is true."""
+    deadline = monotonic() + PATIENT_S
+    while monotonic() < deadline:
+        if answer := true():
+            return answer
+        sleep(0.005)
+    raise AssertionError("it did not become true")
