@@ -66,13 +66,14 @@ class Server:
 @contextmanager
 def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
     """Run a server for the block."""
-    chosen = Settings(
-        data_dir=data_dir,
-        cache_dir=data_dir / "cache",
-        port=0,
-        launcher="fake",
-        **({"pool": {"size": 0}} | settings),
-    )
+    made: dict[str, Any] = {
+        "data_dir": data_dir,
+        "cache_dir": data_dir / "cache",
+        "port": 0,
+        "launcher": "fake",
+        "pool": {"size": 0},
+    }
+    chosen = Settings(**(made | settings))
     ready: Future[Server] = Future()
     stop = asyncio.Event()
 
