@@ -166,19 +166,27 @@ def test_a_signature_for_another_service_is_refused(server: Server) -> None:
     assert said == "Credential should be scoped to correct service: 'athena'."
 
 
-def test_a_body_that_was_changed_after_signing_is_refused(server: Server) -> None:
+def signed(server: Server) -> dict[str, Any]:
+    """The headers of a good request, for one that is changed after signing."""
     keys = server.running.credentials
     request = AWSRequest("POST", server.url + "/", data=b"{}", headers={"X-Amz-Target": TARGET})
-    SigV4Auth(
-        Credentials(keys.access_key_id, keys.secret_access_key), "athena", "us-east-1"
-    ).add_auth(request)
+    signer = Credentials(keys.access_key_id, keys.secret_access_key)
+    SigV4Auth(signer, "athena", "us-east-1").add_auth(request)
+    named = {name.replace("-", "_"): value for name, value in request.headers.items()}
+    return {"sign": False, "Content_Type": None, **named}
 
-    status, code, _ = refusal(
-        server, b'{"MaxResults": 1}', sign=False, Content_Type=None,
-        **{name.replace("-", "_"): str(value) for name, value in request.headers.items()},
-    )  # fmt: skip
+
+def test_a_body_that_was_changed_after_signing_is_refused(server: Server) -> None:
+    status, code, _ = refusal(server, b'{"MaxResults": 1}', **signed(server))
 
     assert (status, code) == (403, "InvalidSignatureException")
+
+
+def test_a_header_of_awss_that_was_added_after_signing_is_refused(server: Server) -> None:
+    status, code, said = refusal(server, X_Amz_Meta_Added="x", **signed(server))
+
+    assert (status, code) == (403, "InvalidSignatureException")
+    assert "not signed: x-amz-meta-added" in said
 
 
 @pytest.mark.parametrize("minutes", [-16, 16])

@@ -62,8 +62,11 @@ _TABLE: Final[Mapping[type[Exception], WireError]] = {
 
 
 def wire_error(error: Exception) -> WireError:
-    """What ``error`` is on the wire; an error that is not the caller's is INTERNAL."""
-    return _TABLE.get(type(error), INTERNAL)
+    """What ``error`` is on the wire: as the nearest of its kinds that the table has.
+
+    An error that is not the caller's is INTERNAL.
+    """
+    return next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), INTERNAL)
 
 
 def known() -> Mapping[type[Exception], WireError]:
