@@ -1,0 +1,182 @@
+"""The contract of launchers, kept by the make-believe one and by the one of this machine.
+
+What a driver says over its link is not the launcher's business: here nobody answers its dial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparkowl.domain.ids import DriverId, new_driver_id
+from sparkowl.launchers import processes
+from sparkowl.launchers.base import Launcher, LaunchSpec
+from sparkowl.launchers.fake import FakeChannel, FakeLauncher
+from sparkowl.launchers.local import LocalLauncher, LocalSettings
+
+#: What one kind of launcher is made by, twice on one folder: the second is a later server's.
+Make = Callable[[Path], Launcher]
+
+
+async def nobody_answers(driver_id: DriverId, token: str, channel: FakeChannel) -> None:
+    while await channel.receive() is not None:
+        pass
+
+
+def fake(folder: Path) -> Launcher:
+    return FakeLauncher(nobody_answers)
+
+
+def local(folder: Path) -> Launcher:
+    settings = LocalSettings(
+        drivers_dir=folder / "drivers",
+        buckets_dir=folder / "buckets",
+        data_dir=folder,
+        cache_dir=folder / "cache",
+        java_home=None,
+        heap="512m",
+        cores=1,
+        output_limit_bytes=1024,
+        away_idle_s=60,
+        away_busy_s=60,
+        confine=False,
+        writable=(),
+    )
+    (folder / "buckets").mkdir(exist_ok=True)
+    # Nothing listens there: the agents dial in vain, as when the server is away.
+    return LocalLauncher(settings, lambda: "ws://127.0.0.1:1")
+
+
+LAUNCHERS = [
+    pytest.param(fake, id="fake"),
+    pytest.param(local, id="local", marks=pytest.mark.spark),
+]
+
+
+def a_spec() -> LaunchSpec:
+    return LaunchSpec(
+        driver_id=new_driver_id(), token="t" * 64, properties={}, buckets={}, warm=False
+    )
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_a_driver_lives_from_its_launch_to_its_stop(make: Make, tmp_path: Path) -> None:
+    launcher, spec = make(tmp_path), a_spec()
+
+    handle = await launcher.launch(spec)
+    alive = await launcher.observe(handle)
+    await launcher.stop(handle, grace_s=5)
+    gone = await launcher.observe(handle)
+
+    assert (alive.alive, gone.alive) == (True, False)
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_a_driver_is_found_by_its_id_while_it_lives(make: Make, tmp_path: Path) -> None:
+    launcher, spec = make(tmp_path), a_spec()
+
+    before = await launcher.find(spec.driver_id)
+    handle = await launcher.launch(spec)
+    during = await launcher.find(spec.driver_id)
+    await launcher.stop(handle, grace_s=5)
+    after = await launcher.find(spec.driver_id)
+
+    assert (before, after) == (None, None)
+    assert during is not None
+    assert json.loads(during) == json.loads(handle)
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_to_stop_what_is_gone_is_a_success(make: Make, tmp_path: Path) -> None:
+    launcher = make(tmp_path)
+    handle = await launcher.launch(a_spec())
+
+    await asyncio.gather(launcher.stop(handle, grace_s=5), launcher.stop(handle, grace_s=5))
+    await launcher.stop(handle, grace_s=5)
+
+    assert not (await launcher.observe(handle)).alive
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_drivers_do_not_share_an_end(make: Make, tmp_path: Path) -> None:
+    launcher = make(tmp_path)
+    one, other = await launcher.launch(a_spec()), await launcher.launch(a_spec())
+
+    await launcher.stop(one, grace_s=5)
+
+    assert (await launcher.observe(other)).alive
+    await launcher.stop(other, grace_s=5)
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_a_handle_says_which_version_it_has(make: Make, tmp_path: Path) -> None:
+    launcher = make(tmp_path)
+
+    handle = await launcher.launch(a_spec())
+    await launcher.stop(handle, grace_s=5)
+
+    assert json.loads(handle)["v"] == 1
+
+
+@pytest.mark.spark
+async def test_nothing_is_left_of_a_local_driver(tmp_path: Path) -> None:
+    launcher, spec = local(tmp_path), a_spec()
+    handle = await launcher.launch(spec)
+    await until_processes(spec.driver_id, at_least=2)
+
+    await launcher.stop(handle, grace_s=5)
+
+    assert processes.of_driver(spec.driver_id) == []
+    assert list((tmp_path / "drivers").iterdir()) == []
+
+
+@pytest.mark.spark
+async def test_a_later_server_finds_and_stops_a_local_driver(tmp_path: Path) -> None:
+    first, later, spec = local(tmp_path), local(tmp_path), a_spec()
+    handle = await first.launch(spec)
+
+    found = await later.find(spec.driver_id)
+
+    assert found == handle
+    assert (await later.observe(handle)).alive
+    await later.stop(handle, grace_s=5)
+    assert processes.of_driver(spec.driver_id) == []
+    await first.stop(handle, grace_s=5)
+
+
+@pytest.mark.spark
+async def test_a_killed_agent_is_seen_and_what_it_left_is_cleared(tmp_path: Path) -> None:
+    launcher, spec = local(tmp_path), a_spec()
+    handle = await launcher.launch(spec)
+    await until_processes(spec.driver_id, at_least=2)
+
+    os.kill(json.loads(handle)["pid"], 9)
+    async with asyncio.timeout(20):
+        while (seen := await launcher.observe(handle)).alive:
+            await asyncio.sleep(0.01)
+    await launcher.stop(handle, grace_s=5)
+
+    assert seen.ended == "The driver's agent was killed by signal 9."
+    assert processes.of_driver(spec.driver_id) == []
+
+
+@pytest.mark.spark
+async def test_a_handle_does_not_name_a_stranger_that_got_the_same_pid(tmp_path: Path) -> None:
+    launcher = local(tmp_path)
+    place = {"v": 1, "driver_id": new_driver_id(), "pid": os.getpid(), "started_at": 1}
+
+    seen = await launcher.observe(json.dumps(place))
+    await launcher.stop(json.dumps(place), grace_s=1)
+
+    assert not seen.alive
+
+
+async def until_processes(driver_id: str, *, at_least: int) -> None:
+    async with asyncio.timeout(30):
+        while len(processes.of_driver(driver_id)) < at_least:
+            await asyncio.sleep(0.02)
