@@ -58,7 +58,7 @@ class DriverSection(_Section):
 
     isolation: Literal["auto", "none"] = "auto"
     """``auto``: user code may write only to its own folders, the buckets and /tmp, and may not read
-    the server's files (Landlock, Linux 5.13 and newer). ``none``: no such limits."""
+    the server's files (Landlock, Linux 5.19 and newer). ``none``: no such limits."""
 
     writable: tuple[str, ...] = ()
     """Further folders that user code may write to."""
