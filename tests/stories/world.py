@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, select
 from tests.builders import PATIENCE
@@ -31,14 +33,41 @@ from sparkowl.supervisor.outputs import split_uri
 from sparkowl.supervisor.sessions import Means
 from sparkowl.supervisor.supervisor import PoolSize, Supervisor
 
+T = TypeVar("T")
 #: How long a real thing (a commit, a file) may take before a story gives up.
 PATIENT_S = 20.0
+
+
+class _Threads(ThreadPoolExecutor):
+    """The event loop's threads, with a count of what they are at."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=2)
+        self._begun = 0
+        self._ended = 0
+        self._counting = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        return self._begun > self._ended
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        self._begun += 1
+        future = super().submit(work, *args, **kwargs)
+        future.add_done_callback(self._end)
+        return future
+
+    def _end(self, future: Future[Any]) -> None:
+        with self._counting:
+            self._ended += 1
 
 
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
     def __init__(self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int) -> None:
+        self.threads = _Threads()
+        asyncio.get_running_loop().set_default_executor(self.threads)
         self.clock = Manual()
         self.store = Store.open(folder / "world.db")
         self.files = Files(folder / "buckets", folder / "staging")
@@ -126,14 +155,21 @@ class World:
     # --- time ----------------------------------------------------------------------------------
 
     async def settle(self) -> None:
-        """Let everything run until nothing changes any more."""
-        seen: list[Any] = []
-        while len(seen) < 4 or len(set(seen[-4:])) > 1:
+        """Let everything run until nothing changes any more, however long that takes.
+
+        What happens, happens in the event loop, in the writer or in a thread: a write of ours comes
+        back when all before it have, and the threads are counted.
+        """
+        quiet, before = 0, None
+        while quiet < 3:
             await self.store.write(lambda tx: None)
-            for _ in range(8):
+            for _ in range(20):
                 await asyncio.sleep(0)
-            await asyncio.sleep(0.001)
-            seen.append((await self.store.read(_footprint), self.launcher.alive))
+            now = (await self.store.read(_footprint), self.launcher.alive)
+            quiet = quiet + 1 if now == before and not self.threads.busy else 0
+            before = now
+            if self.threads.busy:
+                await asyncio.sleep(0.001)
 
     async def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
