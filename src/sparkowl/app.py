@@ -88,9 +88,9 @@ async def serve(
             await _prepare(running, settings, clock)
             await supervisor.recover()
             async with (
-                _background(supervisor.run(), "supervisor"),
+                _background(supervisor.run(), "supervisor", stop),
                 _answering(asgi, listener),
-                _background(_upkeep(settings, supervisor), "upkeep"),
+                _background(_upkeep(settings, supervisor), "upkeep", stop),
             ):
                 with _announced(data_dir, running.url):
                     ready(running)
@@ -258,9 +258,22 @@ def _announced(data_dir: Path, url: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _background(work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
-    """Run ``work`` beside the block, and cancel it at the block's end."""
+async def _background(
+    work: Coroutine[None, None, None], name: str, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Run ``work`` beside the block, and cancel it at the block's end.
+
+    Work that breaks stops the server: one that answers while nobody looks after its sessions would
+    be worse than none. The error is raised at the block's end.
+    """
+
+    def check(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the server stops: a part of it broke", extra={"part": name})
+            stop.set()
+
     task = asyncio.create_task(work, name=name)
+    task.add_done_callback(check)
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from tests.builders import AT, LATER, make_session
 from sparkowl import telemetry
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.session import Event, Session, State
-from sparkowl.store import Store, sessions
+from sparkowl.store import Store, history, sessions
 from sparkowl.store.store import QUEUE_LENGTH
 
 
@@ -140,7 +140,7 @@ async def test_the_log_line_of_a_change_has_the_id_of_the_request(store: Store) 
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(telemetry.TextFormatter())
-    changes = logging.getLogger(sessions.__name__)
+    changes = logging.getLogger(history.__name__)
     changes.addHandler(handler)
     changes.setLevel(logging.INFO)
 
@@ -159,7 +159,7 @@ _WRITER = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
-    from sparkowl.store import Store, sessions
+    from sparkowl.store import Store, history, sessions
     from tests.builders import make_session
 
     async def main():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -46,6 +47,8 @@ def serve(
 
     from sparkowl import app
 
+    # What the server writes is its own: a data directory that others may enter stays private.
+    os.umask(0o077)
     telemetry.configure(chosen.log_level, as_json=chosen.log_json)
     try:
         uvloop.run(_serve(chosen, app.serve))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -118,7 +119,9 @@ class LocalLauncher:
         """Found by its tag; told where the server is now, as its port may have changed."""
         for pid in await asyncio.to_thread(processes.of_driver, driver_id):
             if _is_agent(pid, driver_id):
-                self._announce(driver_id)
+                # Without its folder it cannot be told, and ends when nobody welcomes it.
+                with suppress(FileNotFoundError):
+                    self._announce(driver_id)
                 return _handle(driver_id, pid)
         return None
 

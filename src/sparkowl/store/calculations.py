@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -13,11 +12,10 @@ from sparkowl.domain.calculation import TERMINAL, Calculation, Event, State, app
 from sparkowl.domain.errors import Conflict, InvalidRequest
 from sparkowl.domain.ids import CalculationId, SessionId
 from sparkowl.store import tables
-from sparkowl.store.sessions import Change
+from sparkowl.store.history import ASKED, Change, History
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
 
-log = logging.getLogger(__name__)
-
+_history: Final = History("calculation", tables.calculation_events)
 _t: Final = tables.calculations.c
 _BY_ID: Final = select(tables.calculations).where(_t.id == bindparam("id"))
 _ACTIVE: Final = (
@@ -33,7 +31,6 @@ _ACTIVE: Final = (
 
 # Built once: SQLAlchemy takes longer to build a statement than SQLite takes to run it.
 _INSERT: Final = insert(tables.calculations)
-_RECORD: Final = insert(tables.calculation_events)
 _UPDATE: Final = (
     update(tables.calculations)
     .where(_t.id == bindparam("was_id"), _t.version == bindparam("was_version"))
@@ -74,7 +71,15 @@ def insert_calculation(connection: Connection, calculation: Calculation) -> None
         "submitted_at": micros(calculation.submitted_at),
     }
     connection.execute(_INSERT, fixed | _changing(calculation))
-    _record(connection, calculation, None, "START_ASKED", calculation.submitted_at)
+    _history.record(
+        connection,
+        calculation.id,
+        ASKED,
+        was=None,
+        to=calculation.state,
+        reason=None,
+        at=calculation.submitted_at,
+    )
 
 
 def change(
@@ -97,7 +102,15 @@ def change(
     result = connection.execute(_UPDATE, which | _changing(changed))
     if result.rowcount != 1:
         raise Conflict(f"calculation {was.id} changed since it was read")
-    _record(connection, changed, was, event, at)
+    _history.record(
+        connection,
+        was.id,
+        event,
+        was=was.state,
+        to=changed.state,
+        reason=changed.reason,
+        at=at,
+    )
     return changed
 
 
@@ -132,40 +145,7 @@ def list_page(
 
 def history(connection: Connection, calculation_id: str) -> Sequence[Change]:
     """The changes of a calculation, oldest first."""
-    e = tables.calculation_events.c
-    rows = connection.execute(
-        select(e.event, e.from_state, e.to_state, e.reason, e.at)
-        .where(e.calculation_id == calculation_id)
-        .order_by(e.number)
-    )
-    return [
-        Change(row.event, row.from_state, row.to_state, row.reason, moment(row.at)) for row in rows
-    ]
-
-
-def _record(
-    connection: Connection,
-    calculation: Calculation,
-    was: Calculation | None,
-    event: str,
-    at: datetime,
-) -> None:
-    """The change in the history and in the log."""
-    log.info(
-        "calculation changed",
-        extra={"calculation": calculation.id, "event": str(event), "state": str(calculation.state)},
-    )
-    connection.execute(
-        _RECORD,
-        {
-            "calculation_id": calculation.id,
-            "event": str(event),
-            "from_state": None if was is None else str(was.state),
-            "to_state": str(calculation.state),
-            "reason": calculation.reason,
-            "at": micros(at),
-        },
-    )
+    return _history.of(connection, calculation_id)
 
 
 def _changing(calculation: Calculation) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,19 +12,18 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from sparkowl.domain.errors import Conflict, InvalidRequest
 from sparkowl.domain.ids import SessionId
-from sparkowl.domain.session import Event, Session, State, apply
+from sparkowl.domain.session import TERMINAL, Event, Session, State, apply
 from sparkowl.store import tables
+from sparkowl.store.history import ASKED, Change, History
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
 
-log = logging.getLogger(__name__)
-
+_history: Final = History("session", tables.session_events)
 _t: Final = tables.sessions.c
 _BY_ID: Final = select(tables.sessions).where(_t.id == bindparam("id"))
 
 
 # Built once: SQLAlchemy takes longer to build a statement than SQLite takes to run it.
 _INSERT: Final = insert(tables.sessions)
-_RECORD: Final = insert(tables.session_events)
 _UPDATE: Final = (
     update(tables.sessions)
     .where(_t.id == bindparam("was_id"), _t.version == bindparam("was_version"))
@@ -47,17 +44,6 @@ _UPDATE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row of a session's history."""
-
-    event: str
-    from_state: str | None
-    to_state: str
-    reason: str | None
-    at: datetime
-
-
 def find(connection: Connection, session_id: str) -> Session | None:
     row = connection.execute(_BY_ID, {"id": session_id}).one_or_none()
     return None if row is None else _session(row)
@@ -73,7 +59,15 @@ def get(connection: Connection, session_id: str) -> Session:
 
 def insert_session(connection: Connection, session: Session) -> None:
     connection.execute(_INSERT, _fixed(session) | _changing(session))
-    _record(connection, session, None, "START_ASKED")
+    _history.record(
+        connection,
+        session.id,
+        ASKED,
+        was=None,
+        to=session.state,
+        reason=None,
+        at=session.created_at,
+    )
 
 
 def change(
@@ -107,7 +101,15 @@ def replace(
     result = connection.execute(_UPDATE, which | _changing(changed))
     if result.rowcount != 1:
         raise Conflict(f"session {was.id} changed since it was read")
-    _record(connection, changed, was, event)
+    _history.record(
+        connection,
+        was.id,
+        event,
+        was=was.state,
+        to=changed.state,
+        reason=changed.reason,
+        at=at,
+    )
     return changed
 
 
@@ -135,6 +137,9 @@ def list_page(
         .order_by(_t.created_at.desc(), _t.id.desc())
         .limit(limit)
     )
+    if not TERMINAL.intersection(states):
+        # The few that live, found without a look at the many that ended.
+        query = query.where(_t.ended_at.is_(None))
     if after is not None:
         query = query.where(_older(after))
     return [_session(row) for row in connection.execute(query)]
@@ -157,34 +162,7 @@ def count_live(connection: Connection) -> int:
 
 def history(connection: Connection, session_id: str) -> Sequence[Change]:
     """The changes of a session, oldest first."""
-    e = tables.session_events.c
-    rows = connection.execute(
-        select(e.event, e.from_state, e.to_state, e.reason, e.at)
-        .where(e.session_id == session_id)
-        .order_by(e.number)
-    )
-    return [
-        Change(row.event, row.from_state, row.to_state, row.reason, moment(row.at)) for row in rows
-    ]
-
-
-def _record(connection: Connection, session: Session, was: Session | None, event: str) -> None:
-    """The change in the history and in the log."""
-    log.info(
-        "session changed",
-        extra={"session": session.id, "event": str(event), "state": str(session.state)},
-    )
-    connection.execute(
-        _RECORD,
-        {
-            "session_id": session.id,
-            "event": str(event),
-            "from_state": None if was is None else str(was.state),
-            "to_state": str(session.state),
-            "reason": session.reason,
-            "at": micros(session.modified_at),
-        },
-    )
+    return _history.of(connection, session_id)
 
 
 def _fixed(session: Session) -> dict[str, Any]:

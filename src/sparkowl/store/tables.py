@@ -54,6 +54,8 @@ sessions = Table(
     # ListSessions: newest first within a workgroup, with or without a state.
     Index("sessions_by_age", "work_group", "created_at", "id"),
     Index("sessions_by_state", "work_group", "state", "created_at", "id"),
+    # ListSessions of those that live: many more have ended.
+    Index("sessions_active", "work_group", "ended_at", "created_at", "id"),
     # The supervisor's start-up and the limits look for the few that are live.
     Index("sessions_live", "ended_at"),
 )

@@ -85,14 +85,15 @@ class Supervisor:
         self._pool.close()
 
     async def stop(self, *, keep_sessions: bool) -> None:
-        """After :meth:`run` ended: end the pool and, unless they are kept, the sessions."""
-        await self._pool.drain()
-        if keep_sessions:
-            return
-        live = await self._means.store.read(sessions.list_live)
-        async with asyncio.TaskGroup() as ending:
-            for session in live:
-                ending.create_task(self._end(session.id), name=f"end:{session.id}")
+        """After :meth:`run` ended: end the pool and, unless they are kept, the sessions.
+
+        One that cannot be ended does not keep the others from it.
+        """
+        live = [] if keep_sessions else await self._means.store.read(sessions.list_live)
+        ends = [self._pool.drain(), *(self._end(session.id) for session in live)]
+        for outcome in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.error("not ended", exc_info=outcome)
 
     async def _end(self, session_id: SessionId) -> None:
         now = self._means.clock.now()

@@ -57,6 +57,12 @@ def upgrade() -> None:
     op.create_index(
         "sessions_by_state", "sessions", ["work_group", "state", "created_at", "id"], unique=False
     )
+    op.create_index(
+        "sessions_active",
+        "sessions",
+        ["work_group", "ended_at", "created_at", "id"],
+        unique=False,
+    )
     op.create_index("sessions_live", "sessions", ["ended_at"], unique=False)
     op.create_table(
         "workgroups",
