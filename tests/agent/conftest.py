@@ -296,13 +296,19 @@ def _spec(base: Path) -> DriverSpec:
         cache_dir=str(base / "cache"),
         java_home=None,
         heap="1g",
-        properties={"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"},
+        properties={
+            "spark.master": "local[2]",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.warehouse.dir": (run_dir / "warehouse").as_uri(),
+        },
         buckets={"lake": str(buckets / "lake")},
         warm=False,
         output_limit_bytes=100_000,
         away_idle_s=60,
         away_busy_s=60,
-        confinement=Confinement(hidden=(str(base),), readable=(), writable=(str(buckets),)),
+        confinement=Confinement(
+            hidden=(str(base),), readable=(), writable=(str(run_dir), str(buckets))
+        ),
     )
 
 

@@ -91,3 +91,23 @@ def test_code_of_any_kind_travels() -> None:
     code = "print('\u2028\x00\U0001f989')"
     run = Run(calculation_id="c", code=code, output_dir="/o", buckets={})
     assert decode(encode(run)) == run
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"seq": "1"},
+        {"seq": True},
+        {"seq": 1.5},
+        {"calculation_id": 7},
+        {"calculation_id": None},
+        {"outcome": "won"},
+        {"reason": ["a"]},
+        {"at": "now"},
+    ],
+)
+def test_a_member_of_another_type_is_refused(members: dict[str, object]) -> None:
+    right = {"seq": 1, "calculation_id": "c", "outcome": "failed", "reason": "", "at": 1.5}
+
+    with pytest.raises(MessageError):
+        decode(json.dumps({"kind": "ended", **right, **members}))

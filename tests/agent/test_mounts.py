@@ -41,6 +41,14 @@ def test_a_table_lives_in_a_bucket(driver: Driver) -> None:
     assert done.value == "(6, 's3://lake/numbers')"
 
 
+def test_a_table_without_a_place_lives_in_the_warehouse(driver: Driver) -> None:
+    done = driver.run(
+        "spark.sql('create table own using parquet as select 1 as one')\nspark.table('own').count()"
+    )
+    assert done.outcome == "completed", done.stderr
+    assert (driver.run_dir / "warehouse" / "own").is_dir()
+
+
 def test_a_bucket_that_is_made_later_is_known_to_the_next_block(driver: Driver) -> None:
     code = (
         "spark.range(3).selectExpr('cast(id as string)').write.mode('overwrite')"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from sparkowl.agent.folder import Folder
@@ -16,6 +17,7 @@ from sparkowl.agent.processes import TAG, adopt_orphans
 
 
 def main() -> int:
+    started_at = time.time()
     os.umask(0o077)
     spec = DriverSpec.from_json(sys.stdin.read())
     # The id in argv is for people who look at `ps`; the tag is how we find our own.
@@ -24,15 +26,15 @@ def main() -> int:
     folder.make()
     os.chdir(folder.root)
     adopt_orphans()
-    return _serve(spec)
+    return _serve(spec, started_at)
 
 
-def _serve(spec: DriverSpec) -> int:
+def _serve(spec: DriverSpec, started_at: float) -> int:
     from sparkowl.agent.launch import DriverLost, Launched, launch
 
     outcome: Launched | str
     try:
-        outcome = launch(spec)
+        outcome = launch(spec, started_at)
     except DriverLost as lost:
         outcome = str(lost)
 

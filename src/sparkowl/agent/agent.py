@@ -98,6 +98,10 @@ class Agent:
         except ServerGone as gone:
             log.warning("%s", gone)
             return await self._stopped(str(gone))
+        except Exception as error:
+            # A bug of ours. The server still gets an end with a reason, not a silence.
+            log.exception("The agent failed.")
+            return await self._failed(f"The driver's agent failed: {error!r}.")
         raise AssertionError("serving and the link only end by an exception")
 
     async def _stopped(self, reason: str) -> int:

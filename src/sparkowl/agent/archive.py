@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sparkowl.agent import buckets, java, jvm
+from sparkowl.agent.processes import dying_with_parent
 
 #: Long past any real run; a JVM that hangs must not hold the lock for ever.
 _TIMEOUT_S: Final = 600
@@ -134,6 +135,7 @@ def _run(argv: list[str], given: str, environment: dict[str, str], cwd: Path) ->
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=dying_with_parent(),
     )
     try:
         said, _ = child.communicate(given, timeout=_TIMEOUT_S)

@@ -21,6 +21,10 @@ Hear = Callable[[str, dict[str, Any]], None]
 _GREETING_TIMEOUT_S: Final = 10.0
 
 
+#: User code holds the kernel's key, and can send anything at all.
+_MALFORMED: Final = (ValueError, KeyError, TypeError, AttributeError)
+
+
 class Channel:
     def __init__(self, connection_file: Path) -> None:
         self._client = AsyncKernelClient()
@@ -75,9 +79,12 @@ class Channel:
             if listener is None:
                 continue
             hear, idle = listener
-            hear(message["msg_type"], message["content"])
-            if message["content"].get("execution_state") == "idle":
-                idle.set()
+            try:
+                hear(message["msg_type"], message["content"])
+                if message["content"].get("execution_state") == "idle":
+                    idle.set()
+            except _MALFORMED:
+                log.warning("A message from the kernel was not understood.", exc_info=True)
 
     async def _route_replies(self) -> None:
         while True:
@@ -90,8 +97,7 @@ class Channel:
         while True:
             try:
                 message: dict[str, Any] = await source()
-            except (ValueError, KeyError, TypeError):
-                # User code holds the kernel's key and can send anything at all.
+            except _MALFORMED:
                 log.warning("A message from the kernel was not understood.", exc_info=True)
             else:
                 return message

@@ -1,8 +1,8 @@
 """The driver's own folder: the name of every file in it, once.
 
-``kernel``, ``work`` and ``tmp`` are the only places here that user code may write; the rest is the
-agent's. Socket names are relative to this folder, which is why the agent and the kernel both
-start in it: a Unix socket's path is limited to 107 bytes, a run directory's is not.
+``work``, ``tmp``, ``warehouse`` and ``kernel`` are the only places here that user code may write;
+the rest is the agent's. Socket names are relative to this folder, which is why the agent and the
+kernel both start in it: a Unix socket's path is limited to 107 bytes, a run directory's is not.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Folder:
         #: The user's directory: current directory of the kernel and of the JVM.
         self.work = root / "work"
         self.tmp = root / "tmp"
+        #: Managed tables that were given no place of their own.
+        self.warehouse = root / "warehouse"
         #: Sockets and connection files, written by the kernel and the JVM.
         self.kernel = root / "kernel"
         self.connection = self.kernel / "connection.json"
@@ -42,7 +44,7 @@ class Folder:
         self.exit = root / "exit.json"
 
     def make(self) -> None:
-        for path in (self.work, self.tmp, self.kernel, self.conf, self.spool, self.outbox):
+        for path in (*map(Path, self.writable), self.conf, self.spool, self.outbox):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -51,4 +53,4 @@ class Folder:
 
     @property
     def writable(self) -> tuple[str, ...]:
-        return str(self.work), str(self.tmp), str(self.kernel)
+        return str(self.work), str(self.tmp), str(self.warehouse), str(self.kernel)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import sys
 import time
 import warnings
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sparkowl.agent import jvm
-from sparkowl.agent.folder import Folder
+from sparkowl.agent.folder import KERNEL_SOCKETS, Folder
 
 #: How often to look for the JVM's gateway. Only while starting; a look costs microseconds.
 _GATEWAY_POLL_S: Final = 0.005
@@ -54,6 +55,10 @@ def _application(folder: Folder) -> Any:
 
     config = Config()
     config.IPKernelApp.connection_file = str(folder.connection)
+    # Sockets that only this user can open, and a key without which no message is believed.
+    config.IPKernelApp.transport = "ipc"
+    config.IPKernelApp.ip = KERNEL_SOCKETS
+    config.Session.key = secrets.token_hex(32).encode()
     config.IPKernelApp.exec_PYTHONSTARTUP = False
     # An API has no up-arrow key; and results must not stay in memory because they were shown.
     config.HistoryManager.enabled = False

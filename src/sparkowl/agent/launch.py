@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +32,12 @@ class Launched:
     report: int
     archive: Path | None
     isolation: str
+    #: When the agent's process began, seconds since the epoch.
     at: float
 
 
-def launch(spec: DriverSpec) -> Launched:
+def launch(spec: DriverSpec, started_at: float) -> Launched:
     """Start the JVM and the kernel; :class:`DriverLost` when that is not possible."""
-    started_at = time.time()
     folder = Folder(Path(spec.run_dir))
     try:
         found = java.find(spec.java_home, os.environ)
@@ -66,10 +65,13 @@ def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement
     code.add(str(Path(__file__).parent.parent))
     needed = {os.path.realpath(path) for path in code}
     unhiding = {p for p in needed if any(h.is_relative_to(p) for h in hidden)}
+    # Of the driver's own folder only parts are the user's, whoever named the whole of it.
+    root = os.path.realpath(folder.root)
+    writable = [path for path in asked.writable if os.path.realpath(path) != root]
     return Confinement(
         hidden=asked.hidden,
         readable=(*asked.readable, spec.cache_dir, *folder.readable, *sorted(needed - unhiding)),
-        writable=(*asked.writable, *folder.writable),
+        writable=(*writable, *folder.writable),
     )
 
 

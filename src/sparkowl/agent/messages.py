@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import ClassVar, Final, Literal
+from dataclasses import Field, asdict, dataclass, fields
+from typing import Any, ClassVar, Final, Literal, get_args
 
 Outcome = Literal["completed", "failed", "canceled"]
 
@@ -235,6 +235,27 @@ _KINDS: Final[Mapping[str, type[Message]]] = {
 }  # fmt: skip
 
 
+#: What a member may be in JSON, by how its class declares it. Facts end in SQL, so a wrong type is
+#: refused here and not there.
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "Outcome": (str,),
+    "Mapping[str, str]": (dict,),
+    "Mapping[str, float]": (dict,),
+}
+
+
+def _checked(member: Field[Any], values: Mapping[str, Any]) -> Any:
+    value = values[member.name]
+    if isinstance(value, bool) or not isinstance(value, _TYPES[str(member.type)]):
+        raise TypeError(f"{member.name} is not a {member.type}")
+    if member.type == "Outcome" and value not in get_args(Outcome):
+        raise ValueError(f"{value} is not an outcome")
+    return value
+
+
 def encode(message: Message) -> str:
     return json.dumps({"kind": message.kind} | asdict(message))
 
@@ -247,7 +268,6 @@ def decode(text: str | bytes) -> Message:
     try:
         values = json.loads(text)
         shape = _KINDS[values.pop("kind")]
-        known = {f.name for f in fields(shape)}
-        return shape(**{name: value for name, value in values.items() if name in known})
+        return shape(**{f.name: _checked(f, values) for f in fields(shape) if f.name in values})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MessageError(f"not a message: {error!r}") from error

@@ -28,6 +28,21 @@ def adopt_orphans() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def dying_with_parent() -> Callable[[], None]:
+    """To be called in a child between fork and exec: the kernel kills it when we die.
+
+    Fork from the main thread only: the signal is sent when the *thread* that forked ends.
+    """
+    parent = os.getpid()
+
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # died before the line above
+            os._exit(1)
+
+    return in_child
+
+
 def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between kernel and JVM
     argv: Sequence[str],
     *,
@@ -38,16 +53,11 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
     stdin: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a child in its own session that the kernel kills when this process dies.
-
-    Call it from the main thread only: the death signal is sent when the *thread* that forked ends.
-    """
-    parent = os.getpid()
+    """Start a child in its own session that the kernel kills when this process dies."""
+    die_with_parent = dying_with_parent()
 
     def between_fork_and_exec() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # died before the line above
-            os._exit(1)
+        die_with_parent()
         confine()
 
     with log.open("ab") as sink:

@@ -29,11 +29,10 @@ _LOOK_EVERY_S: Final = 1.0
 _JOBS_AFTER_S: Final = 0.3
 _GROUP_AFTER_S: Final = 10.0
 _KILL_AFTER_S: Final = 20.0
-#: How long Spark may take to let go of its jobs after the block has ended.
-_JOBS_GONE_WITHIN_S: Final = 5.0
+#: How long Spark may take to let go of its jobs after the block has ended. Not for ever: a thread
+#: of the user may sit in a call for good reasons (a stream's ``awaitTermination``).
+_JOBS_GONE_WITHIN_S: Final = 3.0
 _REASON_LIMIT: Final = 500
-
-CANCELED: Final = "Calculation was stopped per request"
 
 
 class Runner:
@@ -90,7 +89,7 @@ class Runner:
             )
             self._current = _Calculation(run, outputs)
             if run.calculation_id in self._cancelled:
-                self._end(self._current, "canceled", CANCELED)
+                self._end(self._current, "canceled", "")
             else:
                 await self._run(self._current)
 
@@ -98,7 +97,7 @@ class Runner:
         """The driver is going: end what runs and what waits, with what is there of its outputs."""
         if self._current is not None and self._current.cancel_asked.is_set():
             # It held out until the kernel was killed: for its caller it was stopped all the same.
-            self._end(self._current, "canceled", CANCELED)
+            self._end(self._current, "canceled", "")
         elif self._current is not None:
             self._end(self._current, outcome, reason)
         while not self._waiting.empty():
@@ -123,7 +122,7 @@ class Runner:
                 helper.cancel()
         if calculation.cancel_asked.is_set():
             await self._until_no_job_is_left()
-            self._end(calculation, "canceled", CANCELED)
+            self._end(calculation, "canceled", "")
         else:
             self._end(calculation, *_outcome(reply, calculation.outputs.trouble))
 
@@ -187,7 +186,7 @@ class Runner:
         """A job that runs on would slow the next block, and may still write."""
         with suppress(SparkUnreachable, TimeoutError):
             async with asyncio.timeout(_JOBS_GONE_WITHIN_S):
-                while await self._spark.active_jobs():
+                while await self._spark.at_work():
                     await self._spark.cancel_all_jobs()
                     await asyncio.sleep(0.05)
 

@@ -60,8 +60,13 @@ class SparkLine:
     async def cancel_all_jobs(self) -> None:
         await self._call(self._cancel_all_jobs)
 
-    async def active_jobs(self) -> int:
-        return await self._call(self._count_active_jobs)
+    async def at_work(self) -> bool:
+        """Whether a job runs, or a call from Python is still being worked on.
+
+        The second comes first: an interrupted Python leaves its call behind in the JVM, which may
+        plan for seconds and only then start the job that nobody waits for any more.
+        """
+        return await self._call(lambda: bool(self._has_active_jobs() or self._has_calls()))
 
     async def active_stages(self) -> dict[int, tuple[int, int]]:
         return await self._call(self._active_stages)
@@ -127,9 +132,17 @@ class SparkLine:
         if context is not None:
             context.cancelAllJobs()
 
-    def _count_active_jobs(self) -> int:
+    def _has_active_jobs(self) -> bool:
         tracker = self._tracker()
-        return len(tracker.getActiveJobIds()) if tracker is not None else 0
+        return tracker is not None and len(tracker.getActiveJobIds()) > 0
+
+    def _has_calls(self) -> bool:
+        """Threads that execute a py4j command, by their stacks; in one call, ours among them."""
+        java = self._jvm().java
+        stacks = java.lang.Thread.getAllStackTraces().values().toArray()
+        return (
+            str(java.util.Arrays.deepToString(stacks)).count("py4j.commands.CallCommand.exec") > 1
+        )
 
     def _active_stages(self) -> dict[int, tuple[int, int]]:
         tracker = self._tracker()
