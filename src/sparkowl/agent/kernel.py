@@ -8,7 +8,6 @@ reports (one JSON line, see :func:`main`) goes to the pipe named there.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import secrets
 import sys
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from sparkowl.agent import jvm
 from sparkowl.agent.folder import KERNEL_SOCKETS, Folder
+from sparkowl.agent.noise import silence_py4j
 
 #: How often to look for the JVM's gateway. Only while starting; a look costs microseconds.
 _GATEWAY_POLL_S: Final = 0.005
@@ -80,9 +80,8 @@ def _silence() -> None:
     """No noise in a block's stderr. After the kernel's own set-up, which enables every logger."""
     from pyspark.logger import PySparkLogger
 
-    # On an interrupt py4j logs a traceback, and Spark a line of JSON for an unknown column: both
-    # would land in the block's stderr, next to the error that says the same.
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
+    silence_py4j()
+    # For an unknown column Spark logs a line of JSON, next to the error that says the same.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         # Through its own factory: a plain logger of that name would break Spark's call.
         PySparkLogger.getLogger(name).disabled = True

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sparkowl.agent import buckets as mounts
 from sparkowl.agent import jvm
+from sparkowl.agent.noise import silence_py4j
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,7 @@ class SparkLine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spark-line")
         self._gateway: Any = None
         self._mounted: dict[str, str] = {}
-        # A dead JVM makes py4j log for every object that is garbage collected.
-        logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
+        silence_py4j()
 
     async def cancel_all_jobs(self) -> None:
         await self._call(self._cancel_all_jobs)
