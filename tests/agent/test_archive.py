@@ -27,6 +27,7 @@ def ask(module: str, **asked: Any) -> dict[str, Any]:
 
 
 @pytest.mark.spark
+@pytest.mark.timeout(300)  # two runs of a JVM at the lowest priority
 def test_an_archive_is_made_once_and_used(start: Start, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     asked = {"cache_dir": str(cache), "java_home": None}
@@ -44,7 +45,7 @@ def test_an_archive_is_made_once_and_used(start: Start, tmp_path: Path) -> None:
         maker.stdin.write(json.dumps(asked))
         maker.stdin.close()
         maker.stdin = None
-    answers = [json.loads(maker.communicate(timeout=110)[0]) for maker in makers]
+    answers = [json.loads(maker.communicate(timeout=240)[0]) for maker in makers]
     assert sorted(answer["new"] for answer in answers) == [False, True]
     (made,) = cache.glob("*.jsa")
     assert {answer["path"] for answer in answers} == {str(made)}

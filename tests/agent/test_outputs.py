@@ -34,6 +34,7 @@ def shown(text: str) -> dict[str, Any]:
 
 def test_all_three_exist_when_nothing_was_said(outputs: Outputs, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "stdout").read_text() == ""
+    assert results(tmp_path) == []
     outputs.close()
     assert (tmp_path / "out" / "stderr").read_text() == ""
     assert results(tmp_path) == []

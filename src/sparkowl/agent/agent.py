@@ -27,6 +27,7 @@ from sparkowl.agent.messages import (
     Command,
     DriverSpec,
     Failed,
+    Outcome,
     Ready,
     Run,
     Stop,
@@ -120,9 +121,9 @@ class Agent:
         await self._outbox.emptied(_LAST_WORDS_S)
         return 1
 
-    def _abort(self, outcome: str, reason: str) -> None:
+    def _abort(self, outcome: Outcome, reason: str) -> None:
         if self._runner is not None:
-            self._runner.abort("failed" if outcome == "failed" else "canceled", reason)
+            self._runner.abort(outcome, reason)
 
     def _say_why(self, reason: str) -> None:
         with suppress(OSError):

@@ -125,6 +125,8 @@ class Outputs:
         for name, shape in (("stdout", Stream), ("stderr", Folded)):
             self._streams[name] = shape(self._spool / name, self._limit)
             self._show(name)
+        # Already now: whatever happens from here on, all three can be read.
+        self._write_results()
 
     def text(self, name: str, text: str) -> None:
         """Standard output or standard error of the block."""
@@ -198,17 +200,19 @@ class Outputs:
 
     def _show(self, name: str) -> None:
         """Let the spooled file appear in the output folder."""
+        aside = self._output_dir / f".{name}.part"
         try:
-            (self._output_dir / name).unlink(missing_ok=True)
-            os.link(self._spool / name, self._output_dir / name)
+            aside.unlink(missing_ok=True)
+            os.link(self._spool / name, aside)
+            aside.replace(self._output_dir / name)
         except OSError:
             self._copied.add(name)
             self._copy(name)
 
     def _copy(self, name: str) -> None:
-        being_written = self._output_dir / f".{name}.part"
-        shutil.copyfile(self._spool / name, being_written)
-        being_written.replace(self._output_dir / name)
+        aside = self._output_dir / f".{name}.part"
+        shutil.copyfile(self._spool / name, aside)
+        aside.replace(self._output_dir / name)
 
     def _guard(self, act: Any) -> None:
         if self.trouble:
