@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +150,45 @@ def test_where_nothing_can_be_linked_it_is_copied(tmp_path: Path) -> None:
         shared_memory.rmdir()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("only root may mount a file system, and not everywhere")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def free(disk: Path) -> int:
+    return os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+
+
+def test_a_full_disk_is_remembered_and_given_room(small_disk: Path) -> None:
+    outputs = Outputs(small_disk / "spool" / "c", small_disk / "out", 100 << 20)
+    outputs.text("stdout", "begun\n")
+    for _ in range(6):
+        outputs.text("stdout", "x" * (1 << 20))
+    outputs.error({"ename": "E", "evalue": "v", "traceback": []})
+    outputs.close()
+    assert outputs.trouble == (
+        "The calculation's output could not be stored: No space left on device."
+    )
+    assert free(small_disk) >= 1 << 20
+    assert (small_disk / "out" / "stdout").read_text().startswith("begun\nxxx")
+
+
+def test_a_full_disk_takes_back_no_more_than_there_is(small_disk: Path) -> None:
+    outputs = Outputs(small_disk / "spool" / "c", small_disk / "out", 100 << 20)
+    (small_disk / "of another").write_bytes(b"x" * free(small_disk))
+    outputs.text("stderr", "small")
+    outputs.close()
+    assert "No space left on device" in outputs.trouble
+    assert (small_disk / "out" / "stderr").read_text() == ""
+
+
 def test_a_full_disk_is_an_error_of_the_stream() -> None:
     stream = Stream(Path("/dev/full"), LIMIT)
     with pytest.raises(OSError, match="No space left") as caught:
@@ -161,4 +204,95 @@ def test_a_place_that_cannot_be_written_is_remembered_and_never_raised(tmp_path:
     outputs.error({"ename": "E", "evalue": "v", "traceback": []})
     outputs.display("execute_result", shown("x"))
     outputs.close()
-    assert outputs.trouble == "The calculation's output could not be stored: File exists."
+    assert outputs.trouble == (
+        "The calculation's output could not be stored: "
+        "'out' is a link or a file where a folder should be."
+    )
+    outputs.close()
+
+
+NAMES = ("stdout", "stderr", "result.json")
+
+
+@pytest.fixture(params=["linked", "copied"])
+def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A spool on the file system of the output folder, and one elsewhere."""
+    if request.param == "linked":
+        yield tmp_path / "spool"
+    else:
+        elsewhere = Path("/dev/shm") / f"sparkowl-{tmp_path.name}"
+        yield elsewhere
+        shutil.rmtree(elsewhere)
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder with files that user code could not write."""
+    folder = tmp_path / "victim"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_text("mine")
+    return folder
+
+
+def untouched(victim: Path) -> bool:
+    return {p.name: p.read_text() for p in victim.iterdir()} == dict.fromkeys(NAMES, "mine")
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(
+    tmp_path: Path, spool: Path, victim: Path
+) -> None:
+    out = tmp_path / "out"
+    outputs = Outputs(spool / "c", out, LIMIT)
+    out.rename(tmp_path / "moved")
+    out.symlink_to(victim)
+    outputs.text("stdout", "x")
+    outputs.refresh()
+    outputs.display("execute_result", shown("x"))
+    outputs.close()
+    assert untouched(victim)
+    assert (tmp_path / "moved" / "stdout").read_text() == "x"
+
+
+def test_a_link_on_the_way_is_not_followed(tmp_path: Path, spool: Path, victim: Path) -> None:
+    (tmp_path / "way").symlink_to(victim)
+    for place in ("way", "way/deeper", "../way"):
+        outputs = Outputs(spool / "c", tmp_path / place, LIMIT)
+        outputs.text("stdout", "x")
+        outputs.close()
+        assert "could not be stored: '" in outputs.trouble
+    assert untouched(victim)
+
+
+def test_links_under_the_names_of_the_outputs_are_replaced(
+    tmp_path: Path, spool: Path, victim: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def plant() -> None:
+        for name in NAMES:
+            for planted in (name, f".{name}.part"):
+                (out / planted).unlink(missing_ok=True)
+                (out / planted).symlink_to(victim / name)
+
+    out.mkdir()
+    plant()
+    outputs = Outputs(spool / "c", out, LIMIT)
+    assert [name for name in NAMES if (out / name).is_symlink()] == []
+    plant()
+    outputs.text("stdout", "x")
+    outputs.refresh()
+    plant()
+    outputs.close()
+    assert untouched(victim)
+    assert not (out / "result.json").is_symlink()
+
+
+def test_a_folder_under_the_name_of_an_output_fails_the_calculation(
+    tmp_path: Path, spool: Path
+) -> None:
+    (tmp_path / "out" / "stdout").mkdir(parents=True)
+    outputs = Outputs(spool / "c", tmp_path / "out", LIMIT)
+    outputs.close()
+    assert outputs.trouble == "The calculation's output could not be stored: Is a directory."
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["stdout"]

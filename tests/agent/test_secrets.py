@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sparkowl.agent import confine
+from sparkowl.agent.messages import Ended, Run
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -58,8 +61,6 @@ def test_no_secret_is_in_a_command_line(start: Start) -> None:
     driver.ready()
     assert driver.run("sc.getConf().get('spark.hadoop.fs.s3a.secret.key')").value == repr(secret)
     assert driver.run("sc._jvm.System.getProperty('password')").value == repr(secret)
-    from pathlib import Path
-
     for pid in driver.processes():
         command = Path(f"/proc/{pid}/cmdline").read_text()
         assert secret not in command
@@ -105,8 +106,6 @@ def test_what_the_jvm_and_programs_can_read_is_the_same(driver: Driver) -> None:
 
 
 def test_every_port_is_on_loopback(driver: Driver) -> None:
-    from pathlib import Path
-
     inodes = set()
     for pid in driver.processes():
         for fd in Path(f"/proc/{pid}/fd").iterdir():
@@ -123,3 +122,60 @@ def test_every_port_is_on_loopback(driver: Driver) -> None:
     assert listening
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     assert set(listening) <= loopback
+
+
+#: User code that replaces its output folder, or the names in it, until it is told to end.
+ATTACKS = {
+    "the folder": """
+moved = out.with_name('moved')
+out.rename(moved)
+out.symlink_to('{victim}')
+print('planted', flush=True)
+time.sleep(2.5)
+""",
+    "the names": """
+until = time.monotonic() + 2.5
+while time.monotonic() < until:
+    names = {{*os.listdir(out), 'stdout', 'stderr', 'result.json', '.stdout.part',
+              '.stderr.part', '.result.json.part'}}
+    for name in names:
+        try:
+            os.symlink('{victim}/stdout', out / 'mine')
+            os.rename(out / 'mine', out / name)
+        except OSError:
+            pass
+print('planted', flush=True)
+""",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+@pytest.mark.parametrize("spooled", ["linked", "copied"])
+def test_the_agent_writes_nothing_where_user_code_sends_it(
+    start: Start, tmp_path: Path, attack: str, spooled: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for name in ("stdout", "stderr", "result.json"):
+        (victim / name).write_text("mine")
+    driver = start()
+    bucket = driver.buckets / "lake"
+    if spooled == "copied":
+        bucket = Path("/dev/shm") / f"sparkowl-{driver.spec.driver_id}"
+    driver.ready()
+    out = bucket / "results" / "one"
+    code = attack.format(victim=victim)
+    block = f"import os, pathlib, time\nout = pathlib.Path('{out}')\n{code}"
+    try:
+        driver.server.send(Run(calculation_id="one", code=block, output_dir=str(out), buckets={}))
+        ended = driver.server.first(Ended, calculation_id="one")
+        planted = [p for p in out.parent.rglob("*") if p.is_symlink()]
+    finally:
+        if spooled == "copied":
+            shutil.rmtree(bucket)
+    assert (ended.outcome, ended.reason) == ("completed", "")
+    assert planted or "names" in attack
+    assert {p.name: p.read_text() for p in victim.iterdir()} == dict.fromkeys(
+        ("stdout", "stderr", "result.json"), "mine"
+    )
+    assert driver.run("1 + 1").value == "2"

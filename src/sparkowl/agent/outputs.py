@@ -1,24 +1,31 @@
 """The three outputs of a calculation: ``stdout``, ``stderr`` and ``result.json``.
 
 They are written to the driver's spool and appear at once where the server wants them, by a hard
-link (a copy where the two places do not share a file system). All three exist from the start, are
-complete at the end, and are bounded in size. That a disk is full is remembered, never raised: the
-calculation fails, the session lives.
+link (a copy where the two places do not share a file system). User code may write there, so it is a
+:class:`~sparkowl.agent.landing.Landing`. All three exist from the start, are complete at the end,
+and are bounded in size. That a disk is full is remembered, never raised: the calculation fails, the
+session lives.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import re
 import shutil
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.agent.landing import Landing
+
 _LINE_PARTS: Final = re.compile(r"\r\n|\r|\n|[^\r\n]+")
 #: An error's text is stored also when the output before it was cut: it is what the user needs.
 _ERROR_LIMIT_BYTES: Final = 64 << 10
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+#: The server's database may be on the disk that a block filled, and has to note how it ended.
+_GIVEN_BACK_BYTES: Final = 1 << 20
 
 
 class Stream:
@@ -51,10 +58,16 @@ class Stream:
 
     def _append(self, content: bytes) -> None:
         left = memoryview(content)
-        while left:
-            written = self._file.write(left)
-            self._size += written
-            left = left[written:]
+        try:
+            while left:
+                written = self._file.write(left)
+                self._size += written
+                left = left[written:]
+        except OSError as error:
+            if error.errno in _FULL:
+                with suppress(OSError):
+                    self.truncate(max(0, self._size - _GIVEN_BACK_BYTES))
+            raise
 
     def truncate(self, size: int) -> None:
         self._file.truncate(size)
@@ -109,6 +122,7 @@ class Outputs:
     def __init__(self, spool: Path, output_dir: Path, limit_bytes: int) -> None:
         self._spool = spool
         self._output_dir = output_dir
+        self._landing: Landing | None = None
         self._limit = limit_bytes
         #: Why something could not be stored, once it could not.
         self.trouble = ""
@@ -121,7 +135,7 @@ class Outputs:
 
     def _open(self) -> None:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._output_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._landing = Landing(self._output_dir)
         for name, shape in (("stdout", Stream), ("stderr", Folded)):
             self._streams[name] = shape(self._spool / name, self._limit)
             self._show(name)
@@ -186,6 +200,8 @@ class Outputs:
             stream.close()
         self.refresh()
         self._guard(self._write_results)
+        if self._landing is not None:
+            self._landing.close()
         if not self.trouble:
             # What the links point to stays; the spool would only double it.
             shutil.rmtree(self._spool, ignore_errors=True)
@@ -193,26 +209,27 @@ class Outputs:
     def _write_results(self) -> None:
         shown = [{k: v for k, v in one.items() if k != "_id"} for one in self._displayed]
         being_written = self._spool / "result.json.part"
-        being_written.write_text(json.dumps({"outputs": shown}))
-        being_written.replace(self._spool / "result.json")
+        try:
+            being_written.write_text(json.dumps({"outputs": shown}))
+            being_written.replace(self._spool / "result.json")
+        except OSError:
+            being_written.unlink(missing_ok=True)
+            raise
         # Complete before it appears: a reader sees all of it or nothing.
         self._show("result.json")
 
     def _show(self, name: str) -> None:
         """Let the spooled file appear in the output folder."""
-        aside = self._output_dir / f".{name}.part"
+        assert self._landing is not None
         try:
-            aside.unlink(missing_ok=True)
-            os.link(self._spool / name, aside)
-            aside.replace(self._output_dir / name)
+            self._landing.link(self._spool / name, name)
         except OSError:
             self._copied.add(name)
             self._copy(name)
 
     def _copy(self, name: str) -> None:
-        aside = self._output_dir / f".{name}.part"
-        shutil.copyfile(self._spool / name, aside)
-        aside.replace(self._output_dir / name)
+        assert self._landing is not None
+        self._landing.copy(self._spool / name, name)
 
     def _guard(self, act: Any) -> None:
         if self.trouble:
@@ -220,7 +237,8 @@ class Outputs:
         try:
             act()
         except OSError as error:
-            self.trouble = f"The calculation's output could not be stored: {error.strerror}."
+            reason = error.strerror or str(error)
+            self.trouble = f"The calculation's output could not be stored: {reason}."
 
 
 def _size(value: Any) -> int:
