@@ -127,11 +127,11 @@ async def test_a_handle_says_which_version_it_has(make: Make, tmp_path: Path) ->
 async def test_nothing_is_left_of_a_local_driver(tmp_path: Path) -> None:
     launcher, spec = local(tmp_path), a_spec()
     handle = await launcher.launch(spec)
-    await until_processes(spec.driver_id, at_least=2)
+    await until_processes(tmp_path, spec.driver_id, at_least=2)
 
     await launcher.stop(handle, grace_s=5)
 
-    assert processes.of_driver(spec.driver_id) == []
+    assert processes.of_driver(spec.driver_id, tmp_path / "drivers" / spec.driver_id) == []
     assert list((tmp_path / "drivers").iterdir()) == []
 
 
@@ -145,7 +145,7 @@ async def test_a_later_server_finds_and_stops_a_local_driver(tmp_path: Path) -> 
     assert found == handle
     assert (await later.observe(handle)).alive
     await later.stop(handle, grace_s=5)
-    assert processes.of_driver(spec.driver_id) == []
+    assert processes.of_driver(spec.driver_id, tmp_path / "drivers" / spec.driver_id) == []
     await first.stop(handle, grace_s=5)
 
 
@@ -153,7 +153,7 @@ async def test_a_later_server_finds_and_stops_a_local_driver(tmp_path: Path) -> 
 async def test_a_killed_agent_is_seen_and_what_it_left_is_cleared(tmp_path: Path) -> None:
     launcher, spec = local(tmp_path), a_spec()
     handle = await launcher.launch(spec)
-    await until_processes(spec.driver_id, at_least=2)
+    await until_processes(tmp_path, spec.driver_id, at_least=2)
 
     os.kill(json.loads(handle)["pid"], 9)
     async with asyncio.timeout(20):
@@ -162,7 +162,7 @@ async def test_a_killed_agent_is_seen_and_what_it_left_is_cleared(tmp_path: Path
     await launcher.stop(handle, grace_s=5)
 
     assert seen.ended == "The driver's agent was killed by signal 9."
-    assert processes.of_driver(spec.driver_id) == []
+    assert processes.of_driver(spec.driver_id, tmp_path / "drivers" / spec.driver_id) == []
 
 
 @pytest.mark.spark
@@ -176,7 +176,7 @@ async def test_a_handle_does_not_name_a_stranger_that_got_the_same_pid(tmp_path:
     assert not seen.alive
 
 
-async def until_processes(driver_id: str, *, at_least: int) -> None:
+async def until_processes(base: Path, driver_id: str, *, at_least: int) -> None:
     async with asyncio.timeout(30):
-        while len(processes.of_driver(driver_id)) < at_least:
+        while len(processes.of_driver(driver_id, base / "drivers" / driver_id)) < at_least:
             await asyncio.sleep(0.02)

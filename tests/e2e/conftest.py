@@ -75,7 +75,9 @@ class Server:
     def environment(self) -> dict[str, str]:
         """What ``eval "$(sparkowl env)"`` sets."""
         pairs = (
-            shlex.split(line)[1].partition("=") for line in self.command("env").stdout.splitlines()
+            shlex.split(line)[1].partition("=")
+            for line in self.command("env").stdout.splitlines()
+            if line.startswith("export")
         )
         return os.environ | {name: value for name, _, value in pairs}
 

@@ -60,6 +60,46 @@ def test_a_driver_part_killed_while_busy_fails_the_calculation_with_its_outputs_
     assert user.await_session(session, GONE)["State"] == "FAILED"
 
 
+def test_a_killed_agents_children_are_found_without_their_tag(server: Server, user: User) -> None:
+    session = user.session()
+    driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
+    code = "import subprocess\nprint(subprocess.Popen(['/bin/sleep', '9877'], env={}).pid)"
+    child = Path("/proc") / user.run(session, code)[1].strip()
+    assert child.exists()
+
+    os.kill(pid_of(server.data_dir, session, user, "agent"), signal.SIGKILL)
+
+    user.await_session(session, GONE)
+    wait_for(lambda: child.exists(), lambda there: not there)
+    assert not (server.data_dir / "drivers" / driver).exists()
+
+
+def test_user_code_cannot_change_the_servers_limits(server: Server, user: User) -> None:
+    session = user.session()
+    code = (
+        "import resource\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0)\n"
+        f"resource.prlimit({server.process.pid}, resource.RLIMIT_NOFILE, (10, 10))"
+    )
+
+    found, stdout, _ = user.run(session, code)
+
+    assert stdout == "True\n"
+    assert found["Status"]["StateChangeReason"].startswith("PermissionError: ")
+    user.end(session)
+
+
+def test_a_property_that_spark_refuses_is_named(user: User) -> None:
+    properties = {"spark.sql.shuffle.partitions": "many"}
+
+    session = user.start_session(EngineConfiguration={"SparkProperties": properties})
+
+    status = user.await_session(session, GONE)
+    assert status["State"] == "FAILED"
+    assert "spark.sql.shuffle.partitions" in status["StateChangeReason"]
+    assert "many" in status["StateChangeReason"]
+
+
 def test_terminating_a_busy_session_cancels_its_calculation(server: Server, user: User) -> None:
     session = user.session()
     calculation = user.submit(session, "while True: pass")

@@ -145,6 +145,25 @@ def test_ctrl_c_on_run_stops_the_calculation(server: Server, tmp_path: Path) -> 
     assert process.returncode == 130
 
 
+def test_run_whose_reader_goes_away_stops_the_calculation(server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "talker.py"
+    script.write_bytes(b"\xef\xbb\xbfwhile True: print('line' * 1000, flush=True)\n")
+    command = [SPARKOWL, "run", "--new", str(script), "--data-dir", str(server.data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        _, stderr = process.communicate(timeout=60)
+
+    assert first.startswith(b"line")
+    assert (process.returncode, stderr) == (141, b"")
+    wait_for(
+        lambda: server.command("sessions", "list", "--state", "busy").stdout.splitlines(),
+        lambda lines: len(lines) == 1,
+    )
+
+
 def test_the_aws_command_line_reads_a_calculations_output(server: Server, user: User) -> None:
     session = user.session()
     found, _, _ = user.run(session, "print('for the command line')")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sparkowl.agent import seccomp
 from sparkowl.agent.messages import Confinement
 
 # linux/landlock.h. Numbers of rights, by what introduced them.
@@ -118,7 +119,13 @@ class Sandbox:
         ruleset = self.ruleset
         if ruleset is None:
             return lambda: None
-        return lambda: _restrict(ruleset)
+        filter_calls = seccomp.prepare()
+
+        def enter() -> None:
+            _restrict(ruleset)
+            filter_calls()
+
+        return enter
 
     def close(self) -> None:
         if self.ruleset is not None:

@@ -84,6 +84,9 @@ class Driver:
             if self._launched.jvm.returncode is not None
             else (self._folder.kernel_log)
         )
+        if "signal" in how:
+            # The log's last line has nothing to do with it.
+            return how
         hint = important_line(log.read_text(errors="replace"))
         return f"{how} {hint}" if hint else how
 

@@ -179,7 +179,7 @@ def environment(folder: Folder, home: Path, inherited: Mapping[str, str]) -> dic
     }
 
 
-_INHERITED: Final = ("SPARKOWL_DRIVER", "PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH")
+_INHERITED: Final = ("SPARKOWL_DRIVER", "PATH", "LANG", "LC_ALL", "TZ")
 
 
 def start(

@@ -36,6 +36,8 @@ _PATH: Final = "/_sparkowl/drivers/{driver_id}/link"
 _UNKNOWN: Final = frozenset({401, 403, 404, 410})
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
+#: A connection that lasted this long was a good one.
+_STEADY_S: Final = 5.0
 _DIAL_TIMEOUT_S: Final = 10.0
 #: A dead peer (a cable, a suspended machine) is noticed within about two of these.
 _PING_EVERY_S: Final = 20.0
@@ -64,6 +66,7 @@ class Link:
         self._may_be_away_s = may_be_away_s
         self._news: Progress | None = None
         self._last_heard = time.monotonic()
+        self._acknowledged = False
         self._connection: ClientConnection | None = None
 
     def tell(self, news: Progress) -> None:
@@ -80,7 +83,13 @@ class Link:
         """Keep the link up until cancelled; :class:`ServerGone` when it is over for good."""
         pause = _FIRST_PAUSE_S
         while True:
-            if await self._one_connection():
+            began = time.monotonic()
+            self._acknowledged = False
+            welcomed = await self._one_connection()
+            lasted = time.monotonic() - began > _STEADY_S
+            if welcomed and (self._acknowledged or lasted):
+                # Else not: a server whose disk is full welcomes us, fails, and would be dialled
+                # ten times a second.
                 pause = _FIRST_PAUSE_S
             left = self._may_be_away_s() - (time.monotonic() - self._last_heard)
             if left <= 0:
@@ -102,6 +111,8 @@ class Link:
                 ping_interval=_PING_EVERY_S,
                 ping_timeout=_PING_EVERY_S,
                 compression=None,
+                # The server's word is trusted; a block and many buckets may be more than 1 MiB.
+                max_size=None,
                 proxy=None,
             ) as connection:
                 self._connection = connection
@@ -135,6 +146,7 @@ class Link:
         match _decoded(frame):
             case Ack(seq=seq):
                 self._outbox.acknowledge(seq)
+                self._acknowledged = True
             case None:
                 pass
             case message:

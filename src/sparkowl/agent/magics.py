@@ -86,7 +86,7 @@ class _Magics:
         self._session_file = session_file
 
     def sql(self, _line: str, cell: str) -> None:
-        self._shell.user_ns_hidden["spark"].sql(cell.strip()).show()
+        _spark().sql(cell.strip()).show()
 
     def help(self, _line: str) -> None:
         width = max(map(len, _HELP))
@@ -118,7 +118,7 @@ class _Magics:
         level = line.strip()
         if level not in _LOG_LEVELS:
             raise ValueError(f"{level or 'No level'}: use one of {', '.join(sorted(_LOG_LEVELS))}.")
-        self._shell.user_ns_hidden["sc"].setLogLevel("WARN" if level == "WARNING" else level)
+        _spark().sparkContext.setLogLevel("WARN" if level == "WARNING" else level)
 
     def table(self, line: str) -> None:
         frame = self._value(line)
@@ -160,6 +160,13 @@ class _Magics:
         except FileNotFoundError:
             raise LookupError("This driver does not belong to a session yet.") from None
         return session
+
+
+def _spark() -> Any:
+    """The session as it is now: user code may have stopped the first one and made another."""
+    from pyspark.sql import SparkSession
+
+    return SparkSession.builder.getOrCreate()
 
 
 def _print(text: str) -> None:

@@ -124,7 +124,9 @@ class Runner:
             await self._until_no_job_is_left()
             self._end(calculation, "canceled", "")
         else:
-            self._end(calculation, *_outcome(reply, calculation.outputs.trouble))
+            self._end(
+                calculation, *_outcome(calculation.error or reply, calculation.outputs.trouble)
+            )
 
     async def _spark_mounts(self, calculation: _Calculation) -> None:
         with suppress(SparkUnreachable):  # then the block will say so itself
@@ -151,6 +153,8 @@ class Runner:
             case "execute_result" | "display_data" | "update_display_data":
                 outputs.display(kind, content)
             case "error":
+                # The reply says the same, but for an error whose own text cannot be made.
+                calculation.error = {"status": "error"} | content
                 outputs.error(content)
             case "clear_output":
                 outputs.clear(wait=bool(content.get("wait")))
@@ -198,6 +202,7 @@ class _Calculation:
         self.run = run
         self.outputs = outputs
         self.cancel_asked = asyncio.Event()
+        self.error: dict[str, Any] | None = None
 
 
 def _outcome(reply: dict[str, Any], trouble: str) -> tuple[Outcome, str]:

@@ -176,5 +176,18 @@ class SparkLine:
 
     def _configure(self, properties: Mapping[str, str]) -> None:
         session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()
+        from py4j.protocol import Py4JJavaError
+
         for key, value in properties.items():
-            session.get().conf().set(key, value)
+            try:
+                session.get().conf().set(key, value)
+            except Py4JJavaError as error:
+                raise SparkUnreachable(f"{key}: {_java_message(error)}") from error
+
+
+def _java_message(error: Exception) -> str:
+    """What Java said: its last cause, else what py4j puts behind its own first line."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    said = causes[-1] if causes else lines[min(1, len(lines) - 1)]
+    return said.removeprefix("Caused by: ").removeprefix(": ")

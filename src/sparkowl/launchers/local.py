@@ -117,7 +117,7 @@ class LocalLauncher:
 
     async def find(self, driver_id: DriverId) -> str | None:
         """Found by its tag; told where the server is now, as its port may have changed."""
-        for pid in await asyncio.to_thread(processes.of_driver, driver_id):
+        for pid in await self._processes(driver_id):
             if _is_agent(pid, driver_id):
                 # Without its folder it cannot be told, and ends when nobody welcomes it.
                 with suppress(FileNotFoundError):
@@ -139,7 +139,7 @@ class LocalLauncher:
             processes.kill([place["pid"]], signal.SIGTERM)
             await processes.ended(place["pid"], grace_s)
         # User code may fork while we look, so look until nothing is left.
-        while left := await asyncio.to_thread(processes.of_driver, place["driver_id"]):
+        while left := await self._processes(place["driver_id"]):
             processes.kill(left)
             for pid in left:
                 await processes.ended(pid, _KILLED_S)
@@ -148,6 +148,9 @@ class LocalLauncher:
             await asyncio.to_thread(child.wait)
         run_dir = self._run_dir(place["driver_id"])
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+
+    async def _processes(self, driver_id: str) -> list[int]:
+        return await asyncio.to_thread(processes.of_driver, driver_id, self._run_dir(driver_id))
 
     def _run_dir(self, driver_id: str) -> Path:
         return self._settings.drivers_dir / driver_id
@@ -172,6 +175,9 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         "spark.authenticate": "true",
         "spark.ui.enabled": "false",
         "spark.local.dir": str(run_dir / "tmp"),
+        # Where spark.jars.packages keeps what it fetches; by itself Java asks the password file for
+        # a home, which user code must not write to.
+        "spark.jars.ivy": str(run_dir / "tmp" / "ivy"),
         "spark.sql.warehouse.dir": (run_dir / "warehouse").as_uri(),
     }
 

@@ -1,7 +1,7 @@
 """The processes of a driver, found by its tag in /proc.
 
 Every process of a driver inherits ``SPARKOWL_DRIVER=<driver id>``, also those that user code
-forks, so nothing is forgotten when the agent is not there to name its children.
+forks, so they are found when the agent is not there to name its children.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ TAG: Final = "SPARKOWL_DRIVER"
 PROC: Final = Path("/proc")
 
 
-def of_driver(driver_id: str) -> list[int]:
-    """The ids of the living processes that carry the driver's tag."""
+def of_driver(driver_id: str, folder: Path) -> list[int]:
+    """The ids of the driver's living processes: by its tag, or by its folder as theirs.
+
+    User code may start a program with an empty environment; that one is still found where it
+    stands. One that does both, clears its environment and goes elsewhere, is not.
+    """
     tag = f"{TAG}={driver_id}".encode()
     found = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            environment = (entry / "environ").read_bytes()
+            tagged = tag in (entry / "environ").read_bytes().split(b"\0")
+            if tagged or (entry / "cwd").readlink().is_relative_to(folder):
+                found.append(int(entry.name))
         except OSError:
             continue
-        if tag in environment.split(b"\0"):
-            found.append(int(entry.name))
     return found
 
 

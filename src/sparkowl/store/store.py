@@ -136,8 +136,9 @@ class _Writer:
             connection.exec_driver_sql("COMMIT")
             # SQLAlchemy counts a transaction of its own since the first statement.
             connection.commit()
-        except BaseException as error:
-            log.exception("store commit failed")
+        except BaseException as error:  # noqa: BLE001  it is handed to every caller
+            # A line, not a traceback: on a full disk this happens at every call.
+            log.error("store commit failed", extra={"why": str(error).splitlines()[0]})  # noqa: TRY400
             connection.rollback()
             for job in batch:
                 job.error = error
