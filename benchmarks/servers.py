@@ -78,7 +78,11 @@ def _exports(folder: str) -> dict[str, str]:
     printed = subprocess.run(
         [SPARKOWL, "env", "--data-dir", folder], capture_output=True, text=True, check=True
     ).stdout
-    pairs = (shlex.split(line)[1].partition("=") for line in printed.splitlines())
+    pairs = (
+        shlex.split(line)[1].partition("=")
+        for line in printed.splitlines()
+        if line.startswith("export")
+    )
     return {name: value for name, _, value in pairs}
 
 

@@ -36,7 +36,7 @@ def main() -> int:
             print(f"{time.perf_counter() - began:8.2f} s  {line.strip()}", flush=True)
             status = subprocess.run(
                 [sys.executable, str(ROOT / "examples" / "flights.py")],
-                env=os.environ | environment(data_dir),
+                env=environment(data_dir),
                 check=False,
             ).returncode
         finally:
@@ -50,12 +50,14 @@ def main() -> int:
 
 
 def environment(data_dir: str) -> dict[str, str]:
-    """What ``eval "$(sparkowl env)"`` would set."""
+    """The environment after ``eval "$(sparkowl env)"``."""
     printed = subprocess.run(
         [SPARKOWL, "env", "--data-dir", data_dir], capture_output=True, text=True, check=True
     ).stdout
-    pairs = (shlex.split(line)[1].partition("=") for line in printed.splitlines())
-    return {name: value for name, _, value in pairs}
+    lines = [shlex.split(line) for line in printed.splitlines()]
+    unset = {name for word, *names in lines for name in names if word == "unset"}
+    exports = dict(line[1].split("=", 1) for line in lines if line[0] == "export")
+    return {k: v for k, v in os.environ.items() if k not in unset} | exports
 
 
 def processes_of(data_dir: str) -> list[int]:

@@ -50,7 +50,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_env_prints_what_a_shell_can_evaluate(data_dir: str) -> None:
     printed = sparkowl("env", "--data-dir", data_dir).stdout
 
-    words = [shlex.split(line) for line in printed.splitlines()]
+    first, *words = [shlex.split(line) for line in printed.splitlines()]
+    assert first[0] == "unset"
+    assert {"AWS_SESSION_TOKEN", "AWS_PROFILE"} < set(first)
     assert [word[0] for word in words] == ["export"] * 4
     assert [word[1].partition("=")[0] for word in words] == [
         "AWS_ENDPOINT_URL",
@@ -87,7 +89,7 @@ def test_run_of_a_failing_block_ends_with_status_one_and_its_error(data_dir: str
 
 def test_run_follows_the_environment_when_no_data_directory_is_named(data_dir: str) -> None:
     printed = sparkowl("env", "--data-dir", data_dir).stdout
-    pairs = (shlex.split(line)[1].partition("=") for line in printed.splitlines())
+    pairs = (shlex.split(line)[1].partition("=") for line in printed.splitlines()[1:])
 
     found = sparkowl("run", "-", given="hello", environment={k: v for k, _, v in pairs})
 
@@ -225,3 +227,11 @@ def test_the_environment_wins_over_the_file_and_the_command_line_over_both(tmp_p
 
     assert found.returncode == 1
     assert "Refusing to listen on 192.0.2.3 without TLS" in found.stderr
+
+
+def test_env_after_a_killed_server_says_that_none_runs(tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": 2**30}))
+
+    found = sparkowl("env", "--data-dir", str(tmp_path))
+
+    assert (found.returncode, found.stdout) == (1, "")

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import typer
 from rich.console import Console
 
+from sparkowl.cli.clients import running_url
 from sparkowl.cli.options import DataDir, settings
-from sparkowl.config import ADDRESS_FILE, Settings
+from sparkowl.config import Settings
 
 _out = Console(highlight=False, soft_wrap=True)
 _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -87,12 +87,9 @@ def _disk(chosen: Settings) -> Check:
 
 
 def _port(chosen: Settings) -> Check:
-    try:
-        address = json.loads((chosen.data_dir / ADDRESS_FILE).read_text())
-    except (FileNotFoundError, ValueError):
-        address = None
-    if address is not None and Path(f"/proc/{address['pid']}").exists():
-        return Check("server", "ok", f"runs at {address['url']}")
+    url = running_url(chosen.data_dir)
+    if url is not None:
+        return Check("server", "ok", f"runs at {url}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

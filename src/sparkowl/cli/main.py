@@ -27,7 +27,9 @@ cli.command()(doctor.doctor)
 @cli.command()
 def env(data_dir: DataDir = None) -> None:
     """Print export lines that point AWS clients at the server: eval "$(sparkowl env)"."""
-    for name, value in clients.exports(data_dir).items():
+    exports = clients.exports(data_dir)
+    print(f"unset {' '.join(clients.IN_THE_WAY)}")
+    for name, value in exports.items():
         print(f"export {name}={value}")
 
 

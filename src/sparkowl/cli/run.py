@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -22,7 +23,10 @@ ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 DEAD: Final = frozenset({"TERMINATING", "TERMINATED", "DEGRADED", "FAILED"})
 #: As shells do: 128 and the number of SIGINT.
 INTERRUPTED: Final = 130
+#: As shells do for SIGPIPE: whoever read the output went away.
+UNREAD: Final = 141
 _POLL_S: Final = 0.2
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
 def run(
@@ -52,7 +56,9 @@ def run(
 
 def _read(file: str) -> str:
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text()
+        # Editors may begin a file with a byte order mark; Python's own reader drops it, too.
+        source = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return source.decode("utf-8-sig")
     except OSError as error:
         fail(f"{file}: {error.strerror}", code=2)
     except UnicodeDecodeError as error:
@@ -107,6 +113,11 @@ class Calculation:
             self.status.update("Stopping")
             self.athena.stop_calculation_execution(CalculationExecutionId=calculation_id)
             return self._follow(calculation_id)
+        except BrokenPipeError:
+            self.athena.stop_calculation_execution(CalculationExecutionId=calculation_id)
+            # Python flushes once more at its end; let that go nowhere instead of failing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(UNREAD) from None
 
     def _follow(self, calculation_id: str) -> str:
         while True:
@@ -115,13 +126,16 @@ class Calculation:
             result = found.get("Result", {})
             if "StdOutS3Uri" in result:
                 self._show(result["StdOutS3Uri"], sys.stdout.buffer)
-                self._show(result["StdErrorS3Uri"], sys.stderr.buffer)
+                # Its last line may be drawn anew while the block runs, as progress bars are.
+                self._show(
+                    result["StdErrorS3Uri"], sys.stderr.buffer, to_line_end=state not in ENDED
+                )
             if state in ENDED:
                 return state
             self.status.update(f"{state.capitalize()} {found['Statistics']['Progress']}")
             time.sleep(_POLL_S)
 
-    def _show(self, uri: str, target: BinaryIO) -> None:
+    def _show(self, uri: str, target: BinaryIO, *, to_line_end: bool = False) -> None:
         """Write what came to the object since the last look."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         offset = self.shown.get(uri, 0)
@@ -134,9 +148,12 @@ class Calculation:
             raise
         # The spinner and the output may share a terminal.
         self.status.stop()
-        for chunk in body.iter_chunks(1024 * 1024):
-            target.write(chunk)
-            offset += len(chunk)
+        for chunk in body.iter_chunks(_CHUNK_BYTES):
+            shown = chunk[: chunk.rfind(b"\n") + 1] if to_line_end else chunk
+            target.write(shown)
+            offset += len(shown)
+            if len(shown) < len(chunk):
+                break
         target.flush()
         self.status.start()
         self.shown[uri] = offset
