@@ -189,7 +189,7 @@ async def _prepare(running: Running, settings: Settings, clock: Clock) -> None:
             raise StartError(f"output_location {settings.output_location}: {error}") from error
 
     def write(tx: Connection) -> None:
-        for group in workgroup.built_in(settings.output_location.rstrip("/"), clock.now()):
+        for group in workgroup.built_in(clock.now()):
             if workgroups.find(tx, group.name) is None:
                 workgroups.insert_work_group(tx, group)
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sparkowl.agent.messages import Failed
+
 if TYPE_CHECKING:
-    from tests.agent.conftest import Driver
+    from tests.agent.conftest import Driver, Start
 
 pytestmark = pytest.mark.spark
 
@@ -25,6 +27,9 @@ pytestmark = pytest.mark.spark
         ("%%sql\nselect 1 as one", "+---+\n|one|\n+---+\n|  1|\n+---+\n\n"),
         ("\n\n%%sql select 2 as two", "+---+\n|two|\n+---+\n|  2|\n+---+\n\n"),
         ("text = '''\n%status\n'''\nprint(text)", "\n%status\n\n"),
+        ("print('before \\ud800 after')", "before ? after\n"),
+        ("import sys; sys.stdout = sys.__stdout__; print('restored')", "restored\n"),
+        ("import sys; sys.stderr = sys.__stderr__; print('restored')", "restored\n"),
         ("", ""),
         ("# nothing", ""),
     ],
@@ -125,6 +130,79 @@ def test_an_error_of_spark_shows_no_frames_of_its_machinery(
     assert "py4j" not in done.stderr.split("JVM stacktrace")[0]
     assert '"level": "ERROR"' not in done.stderr
     assert len(done.reason) <= 500
+
+
+def test_an_error_with_text_that_is_no_text_is_told(driver: Driver) -> None:
+    done = driver.run("raise ValueError('a \\udc80 b')")
+    assert (done.outcome, done.reason) == ("failed", "ValueError: a ? b")
+    assert done.stderr.endswith("ValueError: a ? b\n")
+
+
+@pytest.mark.parametrize("ending", ["", "\n1 / 0", "\nawait asyncio.sleep(0)"])
+@pytest.mark.parametrize(
+    "replacement",
+    [
+        "None",
+        "type('W', (), {'write': lambda self, text: len(text)})()",
+        "open('/dev/null')",
+        "(lambda closed: (closed.close(), closed)[1])(io.StringIO())",
+        "io.StringIO()",
+    ],
+)
+def test_a_stream_can_be_replaced_by_anything(
+    driver: Driver, replacement: str, ending: str
+) -> None:
+    replace = f"sys.stdout = {replacement}\nsys.stderr = {replacement}"
+    done = driver.run(f"import asyncio, io, sys\nprint('begun')\n{replace}{ending}")
+    assert done.stdout == "begun\n"
+    assert done.reason == ("ZeroDivisionError: division by zero" if "/" in ending else "")
+    assert done.seconds < 4
+    # Whatever works stays: it is the user's.
+    restored = "sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__\n"
+    again = driver.run((restored if replacement == "io.StringIO()" else "") + "print('again')")
+    assert again.stdout == "again\n"
+
+
+def test_a_stream_in_front_of_the_kernels_own_stays(driver: Driver) -> None:
+    driver.run(
+        "import sys\n"
+        "class Loud:\n"
+        "    def write(self, text):\n        return sys.__stdout__.write(text.upper())\n"
+        "    def flush(self):\n        sys.__stdout__.flush()\n"
+        "sys.stdout = Loud()"
+    )
+    assert driver.run("print('hello')").stdout == "HELLO\n"
+    assert driver.run("sys.stdout = sys.__stdout__\nprint('hello')").stdout == "hello\n"
+
+
+def test_a_block_that_takes_the_reply_away_ends_all_the_same(driver: Driver) -> None:
+    done = driver.run(
+        "kernel = get_ipython().kernel\nclean = kernel.finish_metadata\n"
+        "def broken(*_):\n    kernel.finish_metadata = clean\n    raise OSError\n"
+        "kernel.finish_metadata = broken"
+    )
+    assert done.outcome == "failed"
+    assert done.reason.startswith("NoReply: The Python kernel ended the block without a result")
+    assert 4 < done.seconds < 10
+    assert driver.run("1 + 1").value == "2"
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"spark.task.cpus": "99"}, "spark.task.cpus"),
+        ({"spark.serializer": "not.there.Serializer"}, "not.there.Serializer"),
+    ],
+)
+def test_why_spark_does_not_start_is_said(
+    start: Start, properties: dict[str, str], said: str
+) -> None:
+    driver = start(properties={"spark.master": "local[1]"} | properties)
+    reason = driver.server.first(Failed).reason
+    assert reason.startswith("Spark could not be started: ")
+    assert said in reason
+    assert "Py4J" not in reason
+    driver.agent.wait(30)
 
 
 def test_names_stay_from_block_to_block(driver: Driver) -> None:

@@ -19,6 +19,7 @@ NO_JOBS = "len(sc.statusTracker().getActiveJobsIds())"
 BLOCKS = {
     "a busy loop": "while True: pass",
     "a sleep": "import time; time.sleep(600)",
+    "an await": "import asyncio; await asyncio.sleep(600)",
     "a program": "import subprocess; subprocess.run(['sleep', '600'])",
     "a Spark job": "spark.range(10**13).selectExpr('sum(hash(id))').collect()",
     "jobs in a loop": "while True: spark.range(10**7).selectExpr('sum(hash(id))').collect()",

@@ -11,13 +11,13 @@ from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.workgroup import State, built_in, require_spark
 from sparkowl.protocol import model
 
-PRIMARY, SPARK = built_in("s3://results", AT)
+PRIMARY, SPARK = built_in(AT)
 
 
 def test_a_new_account_has_primary_as_aws_has_it_and_one_for_spark() -> None:
     assert (PRIMARY.name, PRIMARY.engine_version) == ("primary", "Athena engine version 3")
     assert (SPARK.name, SPARK.engine_version) == ("spark", "Apache Spark version 4.1")
-    assert (PRIMARY.output_location, SPARK.output_location) == (None, "s3://results")
+    assert (PRIMARY.output_location, SPARK.output_location) == (None, None)
 
 
 def test_a_session_starts_in_a_spark_workgroup_only() -> None:

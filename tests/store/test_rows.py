@@ -240,14 +240,14 @@ async def test_pages_of_sessions_stay_right_while_sessions_come_and_end(store: S
 
 
 async def test_workgroups_are_listed_by_name(store: Store) -> None:
-    for group in built_in("s3://results", AT):
+    for group in built_in(AT):
         await store.write(partial(workgroups.insert_work_group, work_group=group))
 
     first = await store.read(lambda tx: workgroups.list_page(tx, after=None, limit=1))
     second = await store.read(lambda tx: workgroups.list_page(tx, after="primary", limit=5))
 
     assert [[group.name for group in page] for page in (first, second)] == [["primary"], ["spark"]]
-    assert first[0] == built_in("s3://results", AT)[0]
+    assert first[0] == built_in(AT)[0]
 
 
 # --- tokens ------------------------------------------------------------------------------------

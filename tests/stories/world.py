@@ -108,7 +108,7 @@ class World:
         self.files.create_bucket("results")
 
         def write(tx: Connection) -> None:
-            for group in workgroup.built_in("s3://results", self.clock.now()):
+            for group in workgroup.built_in(self.clock.now()):
                 workgroups.insert_work_group(tx, group)
 
         await self.store.write(write)

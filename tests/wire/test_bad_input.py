@@ -113,7 +113,7 @@ def test_a_session_is_not_started_with(athena: Any, case: str) -> None:
 
 
 def test_a_disabled_workgroup_starts_no_session(server: Server, athena: Any) -> None:
-    _, spark = workgroup.built_in("s3://sparkowl-results", AT)
+    _, spark = workgroup.built_in(AT)
     closed = replace(spark, name="closed", state=workgroup.State.DISABLED)
     add = partial(workgroups.insert_work_group, work_group=closed)
 

@@ -67,8 +67,11 @@ def require_spark(work_group: WorkGroup) -> None:
         raise InvalidRequest("Workgroup EngineVersion is not Spark.")
 
 
-def built_in(output_location: str, at: datetime) -> tuple[WorkGroup, WorkGroup]:
-    """The two workgroups of a new account: ``primary`` as AWS has it, and ``spark``."""
+def built_in(at: datetime) -> tuple[WorkGroup, WorkGroup]:
+    """The two workgroups of a new account: ``primary`` as AWS has it, and ``spark``.
+
+    Neither names an output location, so the server's setting holds for both, also when it changes.
+    """
     common = {
         "EnforceWorkGroupConfiguration": False,
         "PublishCloudWatchMetricsEnabled": False,
@@ -83,7 +86,7 @@ def built_in(output_location: str, at: datetime) -> tuple[WorkGroup, WorkGroup]:
         },
     }
     spark = common | {
-        "ResultConfiguration": {"OutputLocation": output_location},
+        "ResultConfiguration": {},
         "EngineVersion": {
             "SelectedEngineVersion": SPARK_4_1,
             "EffectiveEngineVersion": SPARK_4_1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,9 @@ class _FakeDriver:
         if run.calculation_id in self._canceled_early:
             self._finish(run, "canceled", "")
             return
-        self._fact(messages.Started(seq=self._next(), calculation_id=run.calculation_id, at=0.0))
+        self._fact(
+            messages.Started(seq=self._next(), calculation_id=run.calculation_id, at=time.time())
+        )
         if run.code == "hang":
             self._running = run
         elif run.code.startswith("die "):
@@ -234,7 +237,7 @@ class _FakeDriver:
                 calculation_id=calculation_id,
                 outcome=outcome,
                 reason=reason,
-                at=0.0,
+                at=time.time(),
             )
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from sparkowl.domain.workgroup import ENGINE_VERSIONS
+from sparkowl.domain.workgroup import ENGINE_VERSIONS, SPARK_ENGINES, WorkGroup
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
 from sparkowl.store import workgroups
@@ -26,10 +26,21 @@ async def get_work_group(ctx: Context, request: Input) -> Output:
             "Name": work_group.name,
             "State": work_group.state,
             "Description": work_group.description,
-            "Configuration": work_group.configuration,
+            "Configuration": _configuration(ctx, work_group),
             "CreationTime": work_group.created_at,
         }
     }
+
+
+def _configuration(ctx: Context, work_group: WorkGroup) -> Output:
+    """As it was sent; a Spark workgroup that names no output location shows the one it uses."""
+    if work_group.output_location is not None or work_group.engine_version not in SPARK_ENGINES:
+        return dict(work_group.configuration)
+    result = {
+        **work_group.configuration.get("ResultConfiguration", {}),
+        "OutputLocation": ctx.output_location,
+    }
+    return {**work_group.configuration, "ResultConfiguration": result}
 
 
 async def list_work_groups(ctx: Context, request: Input) -> Output:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -59,7 +60,8 @@ def _take_work(
         return
     match report:
         case messages.Started():
-            calculations.change(tx, calculation.id, calculation_domain.Event.STARTED, at=now)
+            at = _told(report.at, calculation.submitted_at, now)
+            calculations.change(tx, calculation.id, calculation_domain.Event.STARTED, at=at)
         case messages.Progress(percent=percent):
             calculations.set_progress(tx, calculation.id, min(percent, 99))
         case messages.Ended():
@@ -75,9 +77,19 @@ def _ended(
     reason = report.reason
     if report.outcome == "canceled":
         reason = reason or calculation_domain.CANCELED_REASON
-    calculations.change(tx, calculation.id, _OUTCOMES[report.outcome], at=now, reason=reason)
+    at = _told(report.at, calculation.started_at or calculation.submitted_at, now)
+    calculations.change(tx, calculation.id, _OUTCOMES[report.outcome], at=at, reason=reason)
     if calculation.state not in calculation_domain.TERMINAL:
         sessions.change(tx, calculation.session_id, session_domain.Event.WORK_ENDED, at=now)
+
+
+def _told(seconds: float, earliest: datetime, now: datetime) -> datetime:
+    """When the agent says that it was, which may be long ago if the server was away; within what
+    is possible, as its clock may be another."""
+    if not isfinite(seconds):
+        return now
+    bounded = min(max(seconds, earliest.timestamp()), now.timestamp())
+    return datetime.fromtimestamp(bounded, UTC)
 
 
 def _adopted(tx: Connection, driver: Driver, session_id: str, now: datetime) -> None:
