@@ -30,7 +30,7 @@ def environ(java_home: Path | None = None, on_path: Path | None = None) -> dict[
 def test_the_configured_home_comes_first(tmp_path: Path) -> None:
     chosen, other = install(tmp_path / "a", "17.0.1"), install(tmp_path / "b", "21.0.2")
     found = java.find(str(chosen), environ(java_home=other))
-    assert (found.home, found.version, found.major) == (chosen, "17.0.1", 17)
+    assert (found.home, found.version) == (chosen, "17.0.1")
 
 
 def test_a_configured_home_that_cannot_be_used_is_refused_and_not_passed_over(
@@ -66,7 +66,7 @@ def test_a_link_on_the_path_leads_to_the_home(tmp_path: Path) -> None:
 def test_the_wheel_is_the_last_resort(tmp_path: Path) -> None:
     found = java.find(None, environ(java_home=install(tmp_path / "a", "25")))
     assert found.home.name == "java-runtime"
-    assert found.major == 21
+    assert found.version.startswith("21.")
     assert found.executable.is_file()
 
 

@@ -32,10 +32,6 @@ class Java:
     def executable(self) -> Path:
         return self.home / "bin" / "java"
 
-    @property
-    def major(self) -> int:
-        return int(self.version.split(".")[0])
-
 
 def find(java_home: str | None, environ: Mapping[str, str]) -> Java:
     """The first usable Java. A home the operator named is used or refused, never passed over."""

@@ -279,6 +279,8 @@ def calculation_end(
 
 async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
     """End the driver and write that it ended. What it left behind is gone afterwards."""
+    # Asked first over its link, where it can still hand in what it has; then by the launcher.
+    await means.links.send_once(driver.id, "stop", messages.Stop())
     handle = driver.handle or await means.launcher.find(driver.id)
     if handle is not None:
         await means.launcher.stop(handle, grace_s=means.stop_grace_s)
