@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sparkowl.agent.messages import Failed
+from sparkowl.agent.messages import Ended, Failed, Run
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -190,7 +190,7 @@ def test_a_block_that_takes_the_reply_away_ends_all_the_same(driver: Driver) -> 
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
-        ({"spark.task.cpus": "99"}, "spark.task.cpus"),
+        ({"spark.task.cpus": "99"}, "number of cpus per task = 99"),
         ({"spark.serializer": "not.there.Serializer"}, "not.there.Serializer"),
     ],
 )
@@ -281,8 +281,6 @@ def test_a_block_that_was_seen_is_not_run_again(driver: Driver) -> None:
     driver.run("runs = 0")
     first = driver.start("runs += 1")
     driver.end(first)
-    from sparkowl.agent.messages import Run
-
     again = Run(
         calculation_id=first,
         code="runs += 1",
@@ -293,14 +291,15 @@ def test_a_block_that_was_seen_is_not_run_again(driver: Driver) -> None:
     assert driver.run("runs").value == "1"
 
 
-def test_a_full_disk_fails_the_block_and_not_the_session(driver: Driver) -> None:
-    from sparkowl.agent.messages import Ended, Run
-
+def test_outputs_without_a_place_fail_the_block_and_not_the_session(driver: Driver) -> None:
     run = Run(calculation_id="full", code="print('x')", output_dir="/dev/full/x", buckets={})
     driver.server.send(run)
     ended = driver.server.first(Ended, calculation_id="full")
     assert ended.outcome == "failed"
-    assert ended.reason.startswith("The calculation's output could not be stored: ")
+    assert ended.reason == (
+        "The calculation's output could not be stored: "
+        "'full' is a link or a file where a folder should be."
+    )
     assert driver.run("1").outcome == "completed"
 
 

@@ -7,12 +7,15 @@ reports (one JSON line, see :func:`main`) goes to the pipe named there.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,10 +39,34 @@ def main() -> None:
     try:
         ready = _attach(app, Folder(Path.cwd()), warm=warm)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is why there is no session
-        _send(report, {"error": f"{type(error).__name__}: {error}"})
+        _send(report, {"error": _reason(error)})
         sys.exit(1)
     _send(report, ready)
+    _let_signals_wake_the_loop()
     app.start()
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no session. What py4j says of a Java error is only where it happened."""
+    said = ""
+    with suppress(Exception):  # the JVM may be gone, and then the error says so itself
+        cause = getattr(error, "java_exception", None)
+        while cause is not None:
+            said = cause.getMessage() or said
+            cause = cause.getCause()
+    return said or f"{type(error).__name__}: {error}"
+
+
+def _let_signals_wake_the_loop() -> None:
+    """Else an interrupt is only seen when the loop wakes up by itself: not during a long await.
+
+    Any handler of the loop's own does it, also for a signal that never comes.
+    """
+    from tornado.ioloop import IOLoop
+
+    IOLoop.current().add_callback(
+        lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: None)
+    )
 
 
 def _send(report: int, content: dict[str, Any]) -> None:
@@ -58,6 +85,7 @@ def _application(folder: Folder) -> Any:
     # Sockets that only this user can open, and a key without which no message is believed.
     config.IPKernelApp.transport = "ipc"
     config.IPKernelApp.ip = KERNEL_SOCKETS
+    config.Session.packer = "sparkowl.agent.streams.pack"
     config.Session.key = secrets.token_hex(32).encode()
     config.IPKernelApp.exec_PYTHONSTARTUP = False
     # An API has no up-arrow key; and results must not stay in memory because they were shown.
@@ -98,7 +126,7 @@ def _attach(app: Any, folder: Folder, *, warm: bool) -> dict[str, Any]:
     marks["context"] = time.time()
     if warm:
         spark.range(1000).selectExpr("sum(id)").collect()
-    _make_room(app.shell, folder, {"spark": spark, "sc": sc})
+    _make_room(app, folder, {"spark": spark, "sc": sc})
     system = sc._jvm.java.lang.System
     return {
         "marks": marks,
@@ -129,10 +157,11 @@ def _context(port: int, secret: str) -> Any:
             os.environ.pop(name, None)
 
 
-def _make_room(shell: Any, folder: Folder, names: dict[str, Any]) -> None:
-    """What a block finds: its directory, its names, its magics, its errors."""
-    from sparkowl.agent import magics, tracebacks
+def _make_room(app: Any, folder: Folder, names: dict[str, Any]) -> None:
+    """What a block finds: its directory, its names, its magics, its errors, its streams."""
+    from sparkowl.agent import magics, streams, tracebacks
 
+    shell = app.shell
     os.chdir(folder.work)
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"):
         # ipykernel's wish for colours, which stored output must not have.
@@ -143,6 +172,7 @@ def _make_room(shell: Any, folder: Folder, names: dict[str, Any]) -> None:
     shell.user_ns_hidden.update(names)
     tracebacks.install(shell)
     magics.register(shell, folder.session)
+    streams.guard(app.kernel)
     # `quit()` would end the kernel; here it only ends the block.
     shell.ask_exit = _refuse_to_exit
 

@@ -1,0 +1,88 @@
+"""Standard streams and messages that survive what user code does to them. Lives in the kernel.
+
+A user may replace ``sys.stdout`` by anything, and print text that is no text. ipykernel then fails
+after the block, outside of what it guards, and never answers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+_NAMES: Final = ("stdout", "stderr")
+
+
+def pack(message: Any) -> bytes:
+    """A message as JSON, for ``Session.packer``; a lone surrogate has no UTF-8 and becomes a ``?``.
+
+    It may be in all that a block says: its output, its results, its error.
+    """
+    from jupyter_client.jsonutil import json_clean, json_default
+
+    try:
+        text = json.dumps(message, default=json_default, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        clean = json_clean(message)
+        text = json.dumps(clean, default=json_default, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+def guard(kernel: Any) -> None:
+    """Let blocks replace the streams, as long as the kernel can go on with what they put there."""
+    shell = kernel.shell
+    own = {name: getattr(sys, name) for name in _NAMES}
+    # What `sys.stdout = sys.__stdout__` shall restore is where a block's output goes.
+    for name, stream in own.items():
+        setattr(sys, f"__{name}__", stream)
+
+    def mend() -> None:
+        for name, stream in own.items():
+            if not _works(getattr(sys, name, None)):
+                setattr(sys, name, stream)
+            # The kernel flushes only what stands in its place.
+            stream.flush()
+
+    execute = kernel.do_execute
+
+    async def do_execute(*args: Any, **options: Any) -> dict[str, Any]:
+        try:
+            reply: dict[str, Any] = await execute(*args, **options)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - there must be a reply
+            kind = type(error).__name__
+            return {"status": "error", "ename": kind, "evalue": str(error), "traceback": []}
+        else:
+            return reply
+        finally:
+            mend()
+
+    kernel.do_execute = do_execute
+    # Both of these use the streams of the moment, before do_execute returns and after.
+    shell._showtraceback = _first(mend, shell._showtraceback)
+    set_parent = shell.set_parent
+
+    def set_parents(parent: Any) -> None:
+        set_parent(parent)
+        for stream in own.values():
+            # Also when another stands in front of it: a tee, for instance.
+            stream.set_parent(parent)
+
+    shell.set_parent = set_parents
+
+
+def _first(do: Callable[[], None], then: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*args: Any, **options: Any) -> Any:
+        do()
+        return then(*args, **options)
+
+    return both
+
+
+def _works(stream: Any) -> bool:
+    try:
+        stream.write("")
+        stream.flush()
+    except Exception:  # noqa: BLE001 - it is the user's: anything may come of it
+        return False
+    return True
