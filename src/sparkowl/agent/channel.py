@@ -19,7 +19,14 @@ log = logging.getLogger(__name__)
 Hear = Callable[[str, dict[str, Any]], None]
 #: The kernel greets a new subscriber; without the greeting the first outputs could be missed.
 _GREETING_TIMEOUT_S: Final = 10.0
-
+#: The reply is sent before the kernel says that it is idle; when it does not come now, it never
+#: will. User code can break the kernel in more ways than can be thought of.
+_REPLY_WITHIN_S: Final = 5.0
+_NO_REPLY: Final = {
+    "status": "error",
+    "ename": "NoReply",
+    "evalue": "The Python kernel ended the block without a result: the block broke it.",
+}
 
 #: User code holds the kernel's key, and can send anything at all.
 _MALFORMED: Final = (ValueError, KeyError, TypeError, AttributeError)
@@ -60,8 +67,11 @@ class Channel:
         self._replies[message_id] = reply
         try:
             await idle.wait()
-            content: dict[str, Any] = await reply
-            return content
+            async with asyncio.timeout(_REPLY_WITHIN_S):
+                content: dict[str, Any] = await reply
+                return content
+        except TimeoutError:
+            return dict(_NO_REPLY)
         finally:
             del self._listeners[message_id]
             del self._replies[message_id]
