@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.agent.conftest import eventually
 
-from sparkowl.agent.messages import Adopt, Adopted, Failed, Ready, Started
+from sparkowl.agent.messages import Adopt, Adopted, Ended, Failed, Ready, Started
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -55,8 +55,12 @@ def test_a_whole_life(start: Start) -> None:
         "Engine version: Apache Spark version 4.1\nStart time: 2026-01-02T03:04:05Z\ns-1\n"
     )
     assert "%plotly fig" in done.stdout
-    started = driver.server.first(Started, calculation_id=done.ended.calculation_id)
-    assert ready.seq < started.seq < done.ended.seq
+    assert done.ended.began_at > 0
+
+    slow = driver.run("import time\ntime.sleep(0.2)").ended
+    started = driver.server.first(Started, calculation_id=slow.calculation_id)
+    assert ready.seq < done.ended.seq < started.seq < slow.seq
+    assert started.at == slow.began_at
 
     fork = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)"
     driver.run(fork)
@@ -164,4 +168,4 @@ def test_a_command_that_comes_early_waits_for_the_driver(start: Start) -> None:
     running = driver.start("6 * 7")
     assert driver.end(running).value == "42"
     heard = [type(m) for m in driver.server.heard]
-    assert heard.index(Ready) < heard.index(Started)
+    assert heard.index(Ready) < heard.index(Ended)

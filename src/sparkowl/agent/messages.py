@@ -189,7 +189,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The kernel began with the block."""
+    """The kernel began with the block. Not sent for a block that ends at once: see Ended."""
 
     kind: ClassVar[str] = "started"
     seq: int
@@ -210,6 +210,8 @@ class Ended:
     reason: str
     #: Seconds since the epoch.
     at: float
+    #: When the kernel began with it, which a short block reports only here; 0: never.
+    began_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ from sparkowl.agent.spark import SparkLine, SparkUnreachable, Stages
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 1.0
+#: Most blocks that somebody waits for are shorter, and are told of in one message instead of two.
+_START_REPORT_AFTER_S: Final = 0.02
 #: First the Python code is interrupted, then Spark's jobs: the other way round the block would
 #: see its job fail, and might go on with the next one.
 _JOBS_AFTER_S: Final = 0.3
@@ -137,12 +139,15 @@ class Runner:
         if calculation.outputs.trouble and outcome == "completed":
             outcome, reason = "failed", calculation.outputs.trouble
         self._current = None
+        if calculation.report_start is not None:
+            calculation.report_start.cancel()
         self._outbox.put(
             Ended,
             calculation_id=calculation.run.calculation_id,
             outcome=outcome,
             reason=reason,
             at=time.time(),
+            began_at=calculation.began_at,
         )
 
     def _hear(self, calculation: _Calculation, kind: str, content: dict[str, Any]) -> None:
@@ -159,9 +164,19 @@ class Runner:
             case "clear_output":
                 outputs.clear(wait=bool(content.get("wait")))
             case "status" if content["execution_state"] == "busy":
-                self._outbox.put(
-                    Started, calculation_id=calculation.run.calculation_id, at=time.time()
-                )
+                self._began(calculation)
+
+    def _began(self, calculation: _Calculation) -> None:
+        """Report the start, unless the end follows at once and brings it along."""
+        calculation.began_at = time.time()
+        calculation.report_start = asyncio.get_running_loop().call_later(
+            _START_REPORT_AFTER_S,
+            lambda: self._outbox.put(
+                Started,
+                calculation_id=calculation.run.calculation_id,
+                at=calculation.began_at,
+            ),
+        )
 
     async def _watch_progress(self, calculation: _Calculation) -> None:
         stages = Stages()
@@ -203,6 +218,8 @@ class _Calculation:
         self.outputs = outputs
         self.cancel_asked = asyncio.Event()
         self.error: dict[str, Any] | None = None
+        self.began_at = 0.0
+        self.report_start: asyncio.TimerHandle | None = None
 
 
 def _outcome(reply: dict[str, Any], trouble: str) -> tuple[Outcome, str]:

@@ -77,6 +77,10 @@ def _ended(
     reason = report.reason
     if report.outcome == "canceled":
         reason = reason or calculation_domain.CANCELED_REASON
+    if calculation.started_at is None and report.began_at:
+        began_at = _told(report.began_at, calculation.submitted_at, now)
+        event = calculation_domain.Event.STARTED
+        calculation = calculations.change(tx, calculation.id, event, at=began_at)
     at = _told(report.at, calculation.started_at or calculation.submitted_at, now)
     calculations.change(tx, calculation.id, _OUTCOMES[report.outcome], at=at, reason=reason)
     if calculation.state not in calculation_domain.TERMINAL:
