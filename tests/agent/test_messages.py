@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sparkowl.agent.messages import (
     Confinement,
     DriverSpec,
+    Failed,
     Message,
     MessageError,
     Run,
@@ -111,3 +112,9 @@ def test_a_member_of_another_type_is_refused(members: dict[str, object]) -> None
 
     with pytest.raises(MessageError):
         decode(json.dumps({"kind": "ended", **right, **members}))
+
+
+def test_half_a_character_is_replaced() -> None:
+    frame = json.dumps({"kind": "failed", "seq": 1, "reason": "a\ud800b"})
+
+    assert decode(frame) == Failed(seq=1, reason="a?b")

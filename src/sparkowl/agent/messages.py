@@ -255,7 +255,8 @@ def _checked(member: Field[Any], values: Mapping[str, Any]) -> Any:
         raise TypeError(f"{member.name} is not a {member.type}")
     if member.type == "Outcome" and value not in get_args(Outcome):
         raise ValueError(f"{value} is not an outcome")
-    return value
+    # JSON can write half a character, and user code can make the kernel say it; a database cannot.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def encode(message: Message) -> str:
