@@ -90,7 +90,11 @@ def pss_mb(pids: list[int]) -> float:
     """Memory of processes, shared pages divided among those that share them."""
     total_kb = 0
     for pid in pids:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            # Spark runs short-lived helpers while it starts.
+            continue
         total_kb += next(int(line.split()[1]) for line in rollup.splitlines() if "Pss:" in line)
     return total_kb / 1024
 

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from benchmarks.servers import Server, pss_mb, sparkowl, tree
 
-QUERY: Final = (
+QUERY: Final = "print(spark.range(1_000_000).selectExpr('sum(id)').collect())"
+#: A second one, with a shuffle and a sort.
+GROUPED: Final = (
     "print(spark.range(1_000_000).selectExpr('id % 10 as k', 'id').groupBy('k').count()"
     ".orderBy('k').collect()[0])"
 )
@@ -24,7 +26,9 @@ spark = SparkSession.builder.master("local[*]").getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")
 ready = time.time()
 {QUERY}
-print(json.dumps([ready, time.time()]), flush=True)
+result = time.time()
+{GROUPED}
+print(json.dumps([ready, result, time.time()]), flush=True)
 sys.stdin.readline()
 """
 
@@ -37,6 +41,7 @@ class Cold:
 
     idle: Pair = field(default_factory=lambda: ([], []))
     result: Pair = field(default_factory=lambda: ([], []))
+    grouped: Pair = field(default_factory=lambda: ([], []))
     memory: Pair = field(default_factory=lambda: ([], []))
 
 
@@ -63,7 +68,7 @@ def cold(rounds: int) -> Cold:
         for number in range(rounds):
             ours, theirs = _our_start(server), _plain_start()
             for pair, a, b in zip(
-                (found.idle, found.result, found.memory), ours, theirs, strict=True
+                (found.idle, found.result, found.grouped, found.memory), ours, theirs, strict=True
             ):
                 pair[0].append(a)
                 pair[1].append(b)
@@ -90,7 +95,7 @@ def run(athena: Any, session: str, code: str) -> None:
             return
         assert state in {"CREATING", "CREATED", "QUEUED", "RUNNING"}, state
         # A client that asks without a pause takes the processor from what it waits for.
-        time.sleep(0.002)
+        time.sleep(0.001)
 
 
 def await_archive(server: Server) -> None:
@@ -112,18 +117,20 @@ def _archive_of_next(athena: Any, server: Server) -> str:
     return str(json.load(found["Body"])["archive"])
 
 
-def _our_start(server: Server) -> tuple[float, float, float]:
+def _our_start(server: Server) -> tuple[float, float, float, float]:
     athena = server.client()
     began = time.perf_counter()
     session = start(athena)
     idle = time.perf_counter() - began
     run(athena, session, QUERY)
     result = time.perf_counter() - began
+    run(athena, session, GROUPED)
+    grouped = time.perf_counter() - began
     memory = pss_mb(tree(_agent_of(server, session)))
     athena.terminate_session(SessionId=session)
     while athena.get_session_status(SessionId=session)["Status"]["State"] != "TERMINATED":
         time.sleep(0.05)
-    return round(idle, 2), round(result, 2), round(memory, 1)
+    return round(idle, 2), round(result, 2), round(grouped, 2), round(memory, 1)
 
 
 def _agent_of(server: Server, session: str) -> int:
@@ -134,7 +141,7 @@ def _agent_of(server: Server, session: str) -> int:
     return int(json.loads(handle)["pid"])
 
 
-def _plain_start() -> tuple[float, float, float]:
+def _plain_start() -> tuple[float, float, float, float]:
     began = time.time()
     process = subprocess.Popen(
         [sys.executable, "-c", PLAIN],
@@ -144,8 +151,10 @@ def _plain_start() -> tuple[float, float, float]:
         text=True,
     )
     assert process.stdout is not None
-    process.stdout.readline()
-    ready, done = json.loads(process.stdout.readline())
+    for _ in ("sum", "group"):
+        process.stdout.readline()
+    ready, result, grouped = json.loads(process.stdout.readline())
     memory = pss_mb(tree(process.pid))
     process.communicate("\n")
-    return round(ready - began, 2), round(done - began, 2), round(memory, 1)
+    times = (round(at - began, 2) for at in (ready, result, grouped))
+    return (*times, round(memory, 1))

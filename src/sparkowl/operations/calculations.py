@@ -36,7 +36,7 @@ async def start_calculation_execution(ctx: Context, request: Input) -> Output:
         session_domain.require_room(session)
         calculation = _new_calculation(session, request, code, now)
         calculations.insert_calculation(tx, calculation)
-        sessions.change(tx, session.id, session_domain.Event.WORK_STARTED, at=now)
+        sessions.replace(tx, session, session_domain.Event.WORK_STARTED, at=now)
         tokens.insert_token(tx, "StartCalculationExecution", request, calculation.id, now)
         return calculation
 

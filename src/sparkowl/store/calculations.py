@@ -90,11 +90,22 @@ def change(
     at: datetime,
     reason: str | None = None,
 ) -> Calculation:
-    """Apply an event and write what it changes, in one compare-and-set.
+    """Write what an event changes, whatever the state is by now: for facts and for requests."""
+    return replace(connection, get(connection, calculation_id), event, at=at, reason=reason)
 
-    :class:`Conflict` when somebody else changed the row in between.
+
+def replace(
+    connection: Connection,
+    was: Calculation,
+    event: Event,
+    *,
+    at: datetime,
+    reason: str | None = None,
+) -> Calculation:
+    """Write what an event changes in a calculation that was just read, in one compare-and-set.
+
+    :class:`Conflict` when the row moved since.
     """
-    was = get(connection, calculation_id)
     changed = apply(was, event, at=at, reason=reason)
     if changed is was:
         return was

@@ -61,7 +61,7 @@ def _take_work(
     match report:
         case messages.Started():
             at = _told(report.at, calculation.submitted_at, now)
-            calculations.change(tx, calculation.id, calculation_domain.Event.STARTED, at=at)
+            calculations.replace(tx, calculation, calculation_domain.Event.STARTED, at=at)
         case messages.Progress(percent=percent):
             calculations.set_progress(tx, calculation.id, min(percent, 99))
         case messages.Ended():
@@ -80,9 +80,9 @@ def _ended(
     if calculation.started_at is None and report.began_at:
         began_at = _told(report.began_at, calculation.submitted_at, now)
         event = calculation_domain.Event.STARTED
-        calculation = calculations.change(tx, calculation.id, event, at=began_at)
+        calculation = calculations.replace(tx, calculation, event, at=began_at)
     at = _told(report.at, calculation.started_at or calculation.submitted_at, now)
-    calculations.change(tx, calculation.id, _OUTCOMES[report.outcome], at=at, reason=reason)
+    calculations.replace(tx, calculation, _OUTCOMES[report.outcome], at=at, reason=reason)
     if calculation.state not in calculation_domain.TERMINAL:
         sessions.change(tx, calculation.session_id, session_domain.Event.WORK_ENDED, at=now)
 

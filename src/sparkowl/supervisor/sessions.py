@@ -83,8 +83,10 @@ class Sessions:
             return session, driver, calculations.active(tx, session_id)
 
         session, driver, calculation = await means.store.read(read)
-        alive = False
-        if driver is not None and driver.handle is not None and driver.ended_at is None:
+        linked = driver is not None and means.links.linked(driver.id)
+        # Whoever holds its end of the link is alive; nothing more has to be asked.
+        alive = linked
+        if driver is not None and not linked and driver.handle and driver.ended_at is None:
             observation = await means.launcher.observe(driver.handle)
             alive = observation.alive
             if not alive and driver.reason is None and observation.ended is not None:
@@ -92,7 +94,7 @@ class Sessions:
         seen = Situation(
             driver=driver,
             alive=alive,
-            linked=driver is not None and means.links.linked(driver.id),
+            linked=linked,
             silent_since=None if driver is None else means.links.silent_since(driver.id),
             calculation=calculation,
         )
