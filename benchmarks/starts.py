@@ -86,7 +86,7 @@ def start(athena: Any) -> str:
         time.sleep(0.01)
 
 
-def run(athena: Any, session: str, code: str) -> None:
+def run(athena: Any, session: str, code: str, *, poll_s: float = 0.02) -> None:
     calculation = athena.start_calculation_execution(SessionId=session, CodeBlock=code)
     name = {"CalculationExecutionId": calculation["CalculationExecutionId"]}
     while True:
@@ -95,7 +95,7 @@ def run(athena: Any, session: str, code: str) -> None:
             return
         assert state in {"CREATING", "CREATED", "QUEUED", "RUNNING"}, state
         # A client that asks without a pause takes the processor from what it waits for.
-        time.sleep(0.001)
+        time.sleep(poll_s)
 
 
 def await_archive(server: Server) -> None:
