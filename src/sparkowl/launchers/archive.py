@@ -1,7 +1,7 @@
 """Has the class-data archive made, in the background, where it is missing.
 
 The making is the agent's (``python -m sparkowl.agent.archive``), in the environment that drivers
-run in. It takes about half a minute at the lowest priority; drivers start without it until then.
+run in. It takes up to a minute at the lowest priority; drivers start without it until then.
 """
 
 from __future__ import annotations
