@@ -24,6 +24,7 @@ from sparkowl import credentials
 from sparkowl.clock import Clock, System
 from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain import workgroup
+from sparkowl.domain.arns import Account
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
@@ -139,6 +140,7 @@ def _assemble(
     context = Context(
         store=store,
         clock=clock,
+        account=Account(settings.account, settings.region),
         limits=Limits(
             sessions=settings.limits.sessions,
             session_dpus=settings.limits.session_dpus,

@@ -146,7 +146,10 @@ class Settings(BaseSettings):
     """A proxy in front terminates TLS, so listening beyond loopback is safe."""
 
     region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$")
-    """AWS region that ``sparkowl env`` prints."""
+    """AWS region of the server's resources; ``sparkowl env`` prints it."""
+
+    account: str = Field("000000000000", pattern=r"^[0-9]{12}$")
+    """AWS account of the server's resources, as it stands in their ARNs."""
 
     output_location: str = Field("s3://sparkowl-results", pattern=r"^s3://[a-z0-9.-]+(/.*)?$")
     """Where outputs go when a workgroup names no location; the bucket is made at start."""

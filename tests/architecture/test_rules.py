@@ -13,7 +13,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sparkowl.config import Settings
-from sparkowl.domain.errors import InvalidRequest, RequestError, TooManyRequests
+from sparkowl.domain.errors import (
+    InvalidRequest,
+    RequestError,
+    ResourceNotFound,
+    TooManyRequests,
+)
 from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import errors, model
 from sparkowl.protocol.sigv4 import SignatureError
@@ -24,6 +29,8 @@ TESTS = ROOT / "tests"
 MODULES = sorted(SOURCE.rglob("*.py"))
 #: Operations that can refuse for want of room, and so answer TooManyRequestsException.
 LIMITED = {"StartSession"}
+#: Operations that take the ARN of a resource.
+NAMING = {"TagResource", "UntagResource", "ListTagsForResource"}
 
 
 def name_of(path: Path) -> str:
@@ -191,6 +198,7 @@ def test_no_code_goes_out_that_the_model_does_not_know_for_the_operation() -> No
     raised_by: dict[type[Exception], set[str]] = {
         InvalidRequest: set(OPERATIONS),
         TooManyRequests: LIMITED,
+        ResourceNotFound: NAMING,
     }
 
     for kind, wire in errors.known().items():

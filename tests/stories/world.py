@@ -19,6 +19,7 @@ from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain import workgroup
+from sparkowl.domain.arns import Account
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
@@ -95,6 +96,7 @@ class World:
         self.context = Context(
             store=self.store,
             clock=self.clock,
+            account=Account(),
             limits=self.limits,
             output_location="s3://results",
             paging_key=b"key",

@@ -4,7 +4,10 @@
 
     RequestError                 the API's caller can act on it; reaches the wire as itself
       ├── InvalidRequest         the request breaks a rule, or names something that is not there
-      ├── TooManyRequests        a limit is reached
+      ├── ResourceNotFound       an ARN names nothing that is there
+      ├── AccessDenied           the caller's policy does not allow it
+      ├── Throttled              too many calls in a short time
+      ├── TooManyRequests        a limit on concurrent work is reached
       └── UnknownOperation       no such operation, or one that is not built
     Conflict                     the row moved since it was read; look again
     IllegalTransition            a bug: an event that the table does not foresee
@@ -19,6 +22,22 @@ class RequestError(Exception):
 
 class InvalidRequest(RequestError):
     """The request breaks a rule, or names something that does not exist."""
+
+
+class ResourceNotFound(RequestError):
+    """An ARN names a resource that does not exist."""
+
+    def __init__(self, message: str, resource_name: str = "") -> None:
+        super().__init__(message)
+        self.resource_name = resource_name
+
+
+class AccessDenied(RequestError):
+    """The caller's policy does not allow it."""
+
+
+class Throttled(RequestError):
+    """More calls in a short time than one key may make. Every SDK tries again, later."""
 
 
 class TooManyRequests(RequestError):

@@ -136,6 +136,8 @@ class Session:
     #: The start timeline: mark to seconds since the epoch, and ``warm`` or why it was cold.
     timeline: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    #: Whose key started it; None for sessions older than principals.
+    principal: str | None = None
 
     @property
     def working_directory(self) -> str:

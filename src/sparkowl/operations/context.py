@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparkowl.clock import Clock
+from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.store import Store
@@ -15,6 +16,7 @@ from sparkowl.store import Store
 class Context:
     store: Store
     clock: Clock
+    account: Account
     limits: Limits
     #: ``s3://bucket/prefix`` for workgroups that name none.
     output_location: str

@@ -7,10 +7,17 @@ an unknown operation is 400 as the SDKs know it, though the documentation says 4
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sparkowl.domain.errors import InvalidRequest, TooManyRequests, UnknownOperation
+from sparkowl.domain.errors import (
+    AccessDenied,
+    InvalidRequest,
+    ResourceNotFound,
+    Throttled,
+    TooManyRequests,
+    UnknownOperation,
+)
 from sparkowl.protocol.sigv4 import (
     IncompleteSignature,
     MissingSignature,
@@ -45,11 +52,16 @@ COMMON_CODES: Final = frozenset(
         "InvalidSignatureException",
         "RequestEntityTooLargeException",
         "InternalServerException",
+        "AccessDeniedException",
+        "ThrottlingException",
     }
 )
 
 _TABLE: Final[Mapping[type[Exception], WireError]] = {
     InvalidRequest: WireError("InvalidRequestException", 400, {"AthenaErrorCode": "INVALID_INPUT"}),
+    ResourceNotFound: WireError("ResourceNotFoundException", 400),
+    AccessDenied: WireError("AccessDeniedException", 403),
+    Throttled: WireError("ThrottlingException", 400),
     TooManyRequests: WireError("TooManyRequestsException", 400),
     UnknownOperation: WireError("UnknownOperationException", 400),
     MissingSignature: WireError("MissingAuthenticationTokenException", 403),
@@ -66,7 +78,10 @@ def wire_error(error: Exception) -> WireError:
 
     An error that is not the caller's is INTERNAL.
     """
-    return next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), INTERNAL)
+    wire = next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), INTERNAL)
+    if isinstance(error, ResourceNotFound) and error.resource_name:
+        return replace(wire, members={"ResourceName": error.resource_name})
+    return wire
 
 
 def known() -> Mapping[type[Exception], WireError]:

@@ -176,6 +176,7 @@ def _fixed(session: Session) -> dict[str, Any]:
         "output_location": session.output_location,
         "created_at": micros(session.created_at),
         "timeline": json.dumps(dict(session.timeline)),
+        "principal": session.principal,
     }
 
 
@@ -209,4 +210,5 @@ def _session(row: Row[Any]) -> Session:
         reason=row.reason,
         timeline=json.loads(row.timeline),
         version=row.version,
+        principal=row.principal,
     )

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -51,6 +52,8 @@ sessions = Table(
     Column("reason", Text),
     Column("timeline", Text, nullable=False),
     Column("version", Integer, nullable=False),
+    # Whose key started it; None before there were principals.
+    Column("principal", String(64)),
     # ListSessions: newest first within a workgroup, with or without a state.
     Index("sessions_by_age", "work_group", "created_at", "id"),
     Index("sessions_by_state", "work_group", "state", "created_at", "id"),
@@ -126,6 +129,47 @@ request_tokens = Table(
     Column("parameters", String(64), nullable=False),
     Column("resource_id", String(36), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+)
+
+#: Of workgroups (``workgroup/<name>``) and sessions (``session/<id>``).
+tags = Table(
+    "tags",
+    metadata,
+    Column("resource", String(256), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("value", String(256), nullable=False),
+)
+
+principals = Table(
+    "principals",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("policy", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("principal", String(64), ForeignKey("principals.name"), nullable=False),
+    # Encrypted; the key to it is not in the database.
+    Column("secret", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("driver_id", String(36), primary_key=True),
+    # Spark's own id: ``driver``, ``0``, ``1``, ...
+    Column("executor_id", String(64), primary_key=True),
+    Column("cores", Integer, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("failed", Boolean, nullable=False),
 )
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,46 @@
+"""The control plane: tags, principals and their keys, executors, and who started a session."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "tags",
+        sa.Column("resource", sa.String(length=256), nullable=False),
+        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("value", sa.String(length=256), nullable=False),
+        sa.PrimaryKeyConstraint("resource", "key"),
+    )
+    op.create_table(
+        "principals",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "access_keys",
+        sa.Column("id", sa.String(length=128), nullable=False),
+        sa.Column("principal", sa.String(length=64), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["principal"], ["principals.name"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "executors",
+        sa.Column("driver_id", sa.String(length=36), nullable=False),
+        sa.Column("executor_id", sa.String(length=64), nullable=False),
+        sa.Column("cores", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("failed", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("driver_id", "executor_id"),
+    )
+    op.add_column("sessions", sa.Column("principal", sa.String(length=64), nullable=True))
