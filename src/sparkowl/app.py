@@ -22,10 +22,11 @@ from sqlalchemy.exc import DatabaseError
 
 from sparkowl import credentials
 from sparkowl.clock import Clock, System
-from sparkowl.config import ADDRESS_FILE, Settings
+from sparkowl.config import ADDRESS_FILE, RateSection, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
-from sparkowl.domain.limits import Limits
+from sparkowl.domain.limits import Limits, Quota
+from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
@@ -37,7 +38,7 @@ from sparkowl.launchers.local import LocalLauncher, LocalSettings
 from sparkowl.objects.errors import ObjectError
 from sparkowl.objects.files import Files
 from sparkowl.objects.uploads import Uploads
-from sparkowl.operations import Context
+from sparkowl.operations import OPERATIONS, Context
 from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
 from sparkowl.store.migrate import NewerDatabase
@@ -118,7 +119,7 @@ def _assemble(
     links = Links(store, clock, keys.key_for("links"))
     url = _url(settings.host, listener)
     launcher = _launcher(settings, data_dir, files, links, url)
-    driver = settings.driver
+    driver, limits = settings.driver, _limits(settings)
     means = Means(
         store=store,
         clock=clock,
@@ -132,6 +133,7 @@ def _assemble(
         ),
         stop_grace_s=driver.stop_grace_s,
         starts_at_once=driver.starts_at_once,
+        limits=limits,
     )
     pool = settings.pool
     supervisor = Supervisor(
@@ -141,22 +143,53 @@ def _assemble(
         store=store,
         clock=clock,
         account=Account(settings.account, settings.region),
-        limits=Limits(
-            sessions=settings.limits.sessions,
-            session_dpus=settings.limits.session_dpus,
-            account_dpus=settings.limits.account_dpus,
-        ),
+        limits=limits,
         output_location=settings.output_location.rstrip("/"),
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
+        room=launcher.room,
     )
     asgi = Server(
-        AthenaDoor(context, keys.secret_of, settings.limits.request_body_bytes),
+        AthenaDoor(context, keys.secret_of, _rates(settings), settings.limits.request_body_bytes),
         S3Door(files, keys.secret_of, clock, settings.region),
         DriversDoor(links),
     )
     running = Running(url=url, credentials=keys, store=store, files=files, launcher=launcher)
     return running, supervisor, asgi
+
+
+def _limits(settings: Settings) -> Limits:
+    asked = settings.limits
+    return Limits(
+        session_dpus=asked.session_dpus,
+        account=Quota(sessions=asked.sessions, dpus=asked.account_dpus),
+        work_group=Quota(sessions=asked.workgroup_sessions, dpus=asked.workgroup_dpus),
+        by_work_group={
+            name: Quota(
+                sessions=asked.workgroup_sessions if own.sessions is None else own.sessions,
+                dpus=asked.workgroup_dpus if own.dpus is None else own.dpus,
+            )
+            for name, own in settings.workgroups.items()
+        },
+        queue_when_full=asked.queue_when_full,
+        queue_length=asked.queue_length,
+    )
+
+
+def _rates(settings: Settings) -> Rates:
+    asked = settings.rates
+    unknown = sorted(set(asked.operations) - set(OPERATIONS))
+    if unknown:
+        raise StartError(f"Setting rates.operations: {unknown[0]} is not an operation.")
+
+    def rate(section: RateSection) -> Rate:
+        return Rate(section.per_s, section.burst)
+
+    return Rates(
+        reads=rate(asked.reads),
+        writes=rate(asked.writes),
+        by_operation={name: rate(section) for name, section in asked.operations.items()},
+    )
 
 
 def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:
@@ -171,6 +204,8 @@ def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, ur
         java_home=driver.java_home,
         heap=driver.heap,
         cores=driver.cores,
+        memory_needed=driver.memory_needed_mb * 1024 * 1024,
+        disk_needed=driver.disk_needed_mb * 1024 * 1024,
         output_limit_bytes=driver.output_limit_bytes,
         away_idle_s=driver.away_idle_s,
         away_busy_s=driver.away_busy_s,

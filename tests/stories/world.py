@@ -90,6 +90,7 @@ class World:
             patience=PATIENCE,
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
+            limits=self.limits,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
         self.supervisor = Supervisor(means, size)
@@ -101,6 +102,7 @@ class World:
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,
+            room=self.launcher.room,
         )
 
     # --- the server's life ---------------------------------------------------------------------

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from sparkowl import telemetry
 from sparkowl.domain.errors import RequestError, UnknownOperation
+from sparkowl.domain.rates import Rates
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.protocol.decode import decode, operation_of
 from sparkowl.protocol.encode import encode, encode_error
@@ -34,9 +35,14 @@ class AthenaDoor:
     """``POST /`` in AWS JSON 1.1."""
 
     def __init__(
-        self, context: Context, secret_of: Callable[[str], str | None], body_limit: int
+        self,
+        context: Context,
+        secret_of: Callable[[str], str | None],
+        rates: Rates,
+        body_limit: int,
     ) -> None:
         self._context = context
+        self._rates = rates
         self._secret_of = secret_of
         self._body_limit = body_limit
 
@@ -57,7 +63,7 @@ class AthenaDoor:
     async def _answer(
         self, scope: Scope, headers: list[tuple[str, str]], target: str | None, body: bytes
     ) -> Answer:
-        """The request line: verify, decode, call, encode."""
+        """The request line: verify, count, decode, call, encode."""
         signed = SignedRequest(
             scope["method"],
             scope["raw_path"].decode("latin-1"),
@@ -65,8 +71,9 @@ class AthenaDoor:
             headers,
         )
         now = self._context.clock.now()
-        verify(signed, secret_of=self._secret_of, now=now, service="athena", body=body)
+        signature = verify(signed, secret_of=self._secret_of, now=now, service="athena", body=body)
         model = operation_of(target)
+        self._rates.take(signature.access_key_id, model.name, now)
         call = decode(model, body)
         operation = OPERATIONS.get(call.operation)
         if operation is None:
