@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 _MEMINFO: Final = Path("/proc/meminfo")
+_GROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_GROUP: Final = Path("/proc/self/cgroup")
 _MIB: Final = 1024 * 1024
 
 
@@ -27,25 +29,26 @@ def lacks(folder: Path, *, memory: int, disk: int, meminfo: Path = _MEMINFO) -> 
     return None
 
 
-def available_memory(meminfo: Path = _MEMINFO) -> int:
+def available_memory(
+    meminfo: Path = _MEMINFO, groups: Path = _GROUPS, own_group: Path = _OWN_GROUP
+) -> int:
     """Bytes that new processes can have without swapping: of the machine, or of our own control
     group where that has less (a container's limit)."""
     for line in meminfo.read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            kib = int(line.split()[1])
-            return min([kib * 1024, *_left_in_groups()])
+            return min([int(line.split()[1]) * 1024, *_left_in_groups(groups, own_group)])
     raise ValueError(f"{meminfo} does not say MemAvailable")
 
 
-def _left_in_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+def _left_in_groups(groups: Path, own_group: Path) -> Iterator[int]:
     """What the limits of control groups (version 2) leave, from our own up to the root."""
     try:
-        own = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
+        own = own_group.read_text().rpartition("::")[2].strip()
     except OSError:
         return
-    folder = root / own.lstrip("/")
+    folder = groups / own.lstrip("/")
     for group in (folder, *folder.parents):
-        if not group.is_relative_to(root):
+        if not group.is_relative_to(groups):
             return
         try:
             limit = int((group / "memory.max").read_text())
