@@ -108,6 +108,7 @@ def _assemble(
     settings: Settings, clock: Clock, data_dir: Path, listener: socket.socket
 ) -> tuple[Running, Supervisor, Server]:
     """Every part, each given what it needs and nothing else."""
+    limits, rates = _limits(settings), _rates(settings)
     try:
         keys = credentials.load_or_create(data_dir)
         files = Files(data_dir / "buckets", data_dir / "staging")
@@ -119,7 +120,7 @@ def _assemble(
     links = Links(store, clock, keys.key_for("links"))
     url = _url(settings.host, listener)
     launcher = _launcher(settings, data_dir, files, links, url)
-    driver, limits = settings.driver, _limits(settings)
+    driver = settings.driver
     means = Means(
         store=store,
         clock=clock,
@@ -150,7 +151,7 @@ def _assemble(
         room=launcher.room,
     )
     asgi = Server(
-        AthenaDoor(context, keys.secret_of, _rates(settings), settings.limits.request_body_bytes),
+        AthenaDoor(context, keys.secret_of, rates, settings.limits.request_body_bytes),
         S3Door(files, keys.secret_of, clock, settings.region),
         DriversDoor(links),
     )
