@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.builders import AT
 
 from sparkowl.domain.errors import InvalidRequest, TooManyRequests
-from sparkowl.domain.limits import Limits, dpu_millis
-
-
-@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=400)))
-def test_dpu_time_is_the_running_time_and_never_nothing(elapsed: timedelta) -> None:
-    millis = dpu_millis(AT, AT + elapsed)
-
-    assert millis >= 1
-    assert abs(millis - elapsed / timedelta(milliseconds=1)) <= 1
-
-
-def test_what_never_ran_used_no_dpu() -> None:
-    assert dpu_millis(None, AT) == 0
-
-
-def test_more_dpus_use_more() -> None:
-    assert dpu_millis(AT, AT + timedelta(seconds=2), dpus=3) == 6000
+from sparkowl.domain.limits import Limits
 
 
 def test_a_session_of_the_largest_size_is_allowed_and_a_larger_one_is_the_callers_mistake() -> None:

@@ -66,7 +66,14 @@ class _Threads(ThreadPoolExecutor):
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
-    def __init__(self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pool: int,
+        limits: Limits,
+        starts_at_once: int,
+    ) -> None:
         self.threads = _Threads()
         asyncio.get_running_loop().set_default_executor(self.threads)
         self.clock = Manual()
@@ -216,6 +223,12 @@ class World:
         await self.settle()
         return str(answer["State"])
 
+    async def report_executor(self, session_id: str, executor_id: str, **told: Any) -> None:
+        """Spark has one more executor in this session, or one of them ended."""
+        driver = await self.driver(session_id)
+        self.launcher.report_executor(driver.id, executor_id, **told)
+        await self.settle()
+
     # --- what can be seen ----------------------------------------------------------------------
 
     async def session(self, session_id: str) -> Session:
@@ -290,7 +303,12 @@ async def world(
     starts_at_once: int = 2,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
-    made = World(folder, pool=pool, limits=limits or Limits(), starts_at_once=starts_at_once)
+    made = World(
+        folder,
+        pool=pool,
+        limits=limits or Limits(),
+        starts_at_once=starts_at_once,
+    )
     try:
         await made.begin()
         yield made
@@ -320,5 +338,7 @@ def _footprint(tx: Connection) -> tuple[Any, ...]:
             tables.drivers.c.ready_at,
             tables.drivers.c.adopted_at,
             tables.drivers.c.ended_at,
+            tables.executors.c.cores,
+            tables.executors.c.ended_at,
         )
     )

@@ -7,7 +7,7 @@ session is one driver and counts as one DPU, whatever its real size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from sparkowl.domain.errors import InvalidRequest, TooManyRequests
@@ -17,6 +17,7 @@ DEFAULT_IDLE_TIMEOUT: Final = timedelta(minutes=20)
 DEFAULT_MAX_CONCURRENT_DPUS: Final = 20
 #: A session without executors: its coordinator.
 COORDINATOR_DPUS: Final = 1
+CORES_PER_DPU: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +39,3 @@ class Limits:
             raise TooManyRequests(f"Maximum allowed sessions reached: {self.sessions}.")
         if (live_sessions + 1) * COORDINATOR_DPUS > self.account_dpus:
             raise TooManyRequests(f"Maximum concurrent DPUs reached: {self.account_dpus}.")
-
-
-def dpu_millis(since: datetime | None, until: datetime, *, dpus: int = COORDINATOR_DPUS) -> int:
-    """DPU time in milliseconds; at least 1 once something ran, as Athena never answers 0 then."""
-    if since is None:
-        return 0
-    return max(1, dpus * round((until - since).total_seconds() * 1000))

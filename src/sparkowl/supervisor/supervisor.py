@@ -125,7 +125,8 @@ class Supervisor:
     async def _take(self, driver: Driver, report: messages.Report) -> None:
         now = self._means.clock.now()
         await self._means.store.write(lambda tx: facts.take(tx, driver.id, report, now))
-        if not isinstance(report, messages.Started | messages.Progress):
+        # What no decision hangs on wakes nobody.
+        if not isinstance(report, messages.Started | messages.Progress | messages.Executor):
             await self._changed(driver.id)
         if isinstance(report, messages.Adopted):
             await self._publish_timeline(report.session_id)
