@@ -25,6 +25,7 @@ from sparkowl.clock import Clock, System
 from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
+from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
@@ -134,8 +135,11 @@ def _assemble(
         starts_at_once=driver.starts_at_once,
     )
     pool = settings.pool
+    budgets = _budgets(settings)
     supervisor = Supervisor(
-        means, PoolSize(members=pool.size, max_age=timedelta(seconds=pool.max_age_s))
+        means,
+        PoolSize(members=pool.size, max_age=timedelta(seconds=pool.max_age_s)),
+        budgets.values(),
     )
     context = Context(
         store=store,
@@ -149,6 +153,7 @@ def _assemble(
         output_location=settings.output_location.rstrip("/"),
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
+        budgets=budgets,
     )
     asgi = Server(
         AthenaDoor(context, keys.secret_of, settings.limits.request_body_bytes),
@@ -157,6 +162,22 @@ def _assemble(
     )
     running = Running(url=url, credentials=keys, store=store, files=files, launcher=launcher)
     return running, supervisor, asgi
+
+
+def _budgets(settings: Settings) -> dict[str, Budget]:
+    """By workgroup; those that have one."""
+    return {
+        name: Budget(
+            work_group=name,
+            dpu_hours=section.budget.dpu_hours,
+            period=Period(section.budget.period),
+            warn_at=section.budget.warn_at,
+            refuse_at=section.budget.refuse_at,
+            stop_at=section.budget.stop_at,
+        )
+        for name, section in settings.workgroups.items()
+        if section.budget is not None
+    }
 
 
 def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -20,6 +20,7 @@ from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
+from sparkowl.domain.budget import Budget
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
@@ -73,6 +74,7 @@ class World:
         pool: int,
         limits: Limits,
         starts_at_once: int,
+        budgets: Sequence[Budget],
     ) -> None:
         self.threads = _Threads()
         asyncio.get_running_loop().set_default_executor(self.threads)
@@ -84,6 +86,7 @@ class World:
         self.pool = pool
         self.limits = limits
         self.starts_at_once = starts_at_once
+        self.budgets = budgets
         self._assemble()
 
     def _assemble(self) -> None:
@@ -99,7 +102,7 @@ class World:
             starts_at_once=self.starts_at_once,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
-        self.supervisor = Supervisor(means, size)
+        self.supervisor = Supervisor(means, size, self.budgets)
         self.context = Context(
             store=self.store,
             clock=self.clock,
@@ -108,6 +111,7 @@ class World:
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,
+            budgets={budget.work_group: budget for budget in self.budgets},
         )
 
     # --- the server's life ---------------------------------------------------------------------
@@ -301,6 +305,7 @@ async def world(
     pool: int = 0,
     limits: Limits | None = None,
     starts_at_once: int = 2,
+    budgets: Sequence[Budget] = (),
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
     made = World(
@@ -308,6 +313,7 @@ async def world(
         pool=pool,
         limits=limits or Limits(),
         starts_at_once=starts_at_once,
+        budgets=budgets,
     )
     try:
         await made.begin()

@@ -1,11 +1,15 @@
-"""Executors, as boto3 sees them."""
+"""Executors and budgets, as boto3 sees them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import time
 from typing import Any
 
-from tests.serving import Server, until
+import pytest
+from botocore.exceptions import ClientError
+from tests.serving import Server, serving, until
+from tests.wire.conftest import state
 
 
 def report(server: Server, driver_id: str, executor_id: str, **told: Any) -> None:
@@ -43,3 +47,18 @@ def test_list_executors_shows_the_workers_of_a_cluster_page_by_page(
     assert [e["ExecutorState"] for e in found if "TerminationDateTime" in e] == ["FAILED"]
     [failed] = [e for e in found if e["ExecutorState"] == "FAILED"]
     assert failed["TerminationDateTime"] >= failed["StartDateTime"]
+
+
+def test_a_budget_that_is_used_up_is_a_too_many_requests_exception(tmp_path: Path) -> None:
+    budget = {"dpu_hours": 1e-9, "period": "month"}
+    with serving(tmp_path, workgroups={"spark": {"budget": budget}}) as server:
+        athena = server.client()
+        request = {"WorkGroup": "spark", "EngineConfiguration": {}}
+        session_id = athena.start_session(**request)["SessionId"]
+        until(lambda: state(athena, session_id) == "IDLE")
+
+        with pytest.raises(ClientError, match="The budget of workgroup spark is used up") as error:
+            athena.start_session(**request)
+
+        assert error.value.response["Error"]["Code"] == "TooManyRequestsException"
+        assert state(athena, session_id) == "IDLE"

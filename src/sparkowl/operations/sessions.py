@@ -19,6 +19,7 @@ from sparkowl.domain.ids import new_session_id
 from sparkowl.domain.session import Session, State
 from sparkowl.domain.usage import dpu_millis
 from sparkowl.domain.workgroup import WorkGroup, require_spark
+from sparkowl.operations.budgets import require_budget
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
 from sparkowl.store import drivers, executors, sessions, tokens, workgroups
@@ -53,6 +54,7 @@ async def start_session(ctx: Context, request: Input) -> Output:
             return sessions.get(tx, known)
         work_group = workgroups.get(tx, request["WorkGroup"])
         require_spark(work_group)
+        require_budget(ctx, tx, work_group.name)
         size = request["EngineConfiguration"].get(
             "MaxConcurrentDpus", limits.DEFAULT_MAX_CONCURRENT_DPUS
         )
