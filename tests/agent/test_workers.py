@@ -21,7 +21,8 @@ from sparkowl.domain.executor import is_failure
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
 
-pytestmark = pytest.mark.spark
+#: A master, a worker, two executors and a driver: many JVMs for a machine that does other things.
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
 #: The worker starts executors with an option that small Java runtimes refuse to know.
 _JAVA = """#!/bin/bash
@@ -103,6 +104,7 @@ def on(cluster: Cluster, start: Start, **properties: str) -> Iterator[Driver]:
             "spark.master": cluster.url,
             "spark.executor.cores": "1",
             "spark.executor.memory": "512m",
+            "spark.executor.extraJavaOptions": QUICK,
             "spark.sql.shuffle.partitions": "2",
             **properties,
         }
@@ -123,10 +125,20 @@ def lives(driver: Driver, number: int) -> Any:
     return [e for e in told(driver).values() if not e.ended_at][number - 1 :] or None
 
 
+#: An executor that lives for seconds is better not compiled with care.
+QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+ANOTHER_CONTEXT = """
+spark.stop()
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+sc = spark.sparkContext
+"""
 JOB = "print(sc.parallelize(range(8), 4).map(lambda x: x * x).sum())"
 
 
-def test_workers_are_told_of_as_they_come_and_are_lost(cluster: Cluster, start: Start) -> None:
+def test_workers_are_told_of_as_they_come_and_are_lost_and_in_a_second_context(
+    cluster: Cluster, start: Start
+) -> None:
     with on(cluster, start) as driver:
         assert driver.run(JOB).stdout == "140\n"
         driver.server.wait(lambda: lives(driver, 2))
@@ -150,6 +162,10 @@ def test_workers_are_told_of_as_they_come_and_are_lost(cluster: Cluster, start: 
             {"0", "1", "2"} - {lost.executor_id}
         )
 
+        assert driver.run(ANOTHER_CONTEXT + JOB).stdout == "140\n"
+        driver.server.wait(lambda: {"0.2", "1.2"} <= set(told(driver)) or None)
+        assert {name for name, e in told(driver).items() if e.ended_at} == {"0", "1", "2"}
+
 
 def test_workers_that_spark_gives_back_did_not_fail(cluster: Cluster, start: Start) -> None:
     with on(
@@ -172,20 +188,6 @@ def test_workers_that_spark_gives_back_did_not_fail(cluster: Cluster, start: Sta
         )
 
         assert not any(is_failure(executor.reason) for executor in ended.values())
-
-
-def test_a_second_context_brings_executors_of_its_own(cluster: Cluster, start: Start) -> None:
-    with on(cluster, start) as driver:
-        assert driver.run(JOB).stdout == "140\n"
-        driver.server.wait(lambda: lives(driver, 2))
-
-        again = "spark.stop()\nfrom pyspark.sql import SparkSession\n"
-        again += "spark = SparkSession.builder.getOrCreate()\nsc = spark.sparkContext\n"
-        assert driver.run(again + JOB).stdout == "140\n"
-
-        driver.server.wait(lambda: {"0.2", "1.2"} <= set(told(driver)) or None)
-        ended = {e.executor_id for e in told(driver).values() if e.ended_at}
-        assert ended == {"0", "1"}
 
 
 def test_on_one_machine_nothing_is_told(driver: Driver) -> None:

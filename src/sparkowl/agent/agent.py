@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from sparkowl.agent import jvm
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
 from sparkowl.agent.executors import ExecutorWatch
@@ -133,7 +134,8 @@ class Agent:
     async def _serve(self) -> None:
         """Come up, then do what the server says; ends by :class:`DriverLost` only."""
         channel = await self._come_up()
-        watch = ExecutorWatch(self._spark, self._outbox, self._the_runner)
+        master = jvm.launch_properties(self._spec)["spark.master"]
+        watch = ExecutorWatch(self._spark, self._outbox, self._the_runner, master)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lost(), name="watch")

@@ -7,6 +7,7 @@ others, so then nothing is told at all.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from sparkowl.agent.spark import DRIVER, ExecutorSeen, SparkLine, SparkUnreachab
 
 #: How often a look may be due; a look is a few round trips to the JVM for each executor...
 _LOOK_EVERY_S: Final = 2.0
-#: ...and while nothing runs it is only for the workers that Spark gives back after a while.
+#: ...and so many seconds apart while nothing runs and workers live.
 _IDLE_LOOK_EVERY_S: Final = 15.0
 #: What Spark has forgotten while it lived had no reason to end that we know of.
 _FORGOTTEN: Final = "Spark does not know it any more."
@@ -83,20 +84,42 @@ class Roster:
 
 
 class ExecutorWatch:
-    """Looks while a calculation runs and after it; an idle driver without workers is left alone."""
+    """Looks while a calculation runs and after it.
 
-    def __init__(self, spark: SparkLine, outbox: Outbox, runner: Runner) -> None:
+    An idle driver without workers is left alone. So is a driver on ``local[...]``, which has none,
+    until a block runs so long that the line to Spark is in use anyway: the block may have made a
+    SparkContext somewhere else.
+    """
+
+    def __init__(self, spark: SparkLine, outbox: Outbox, runner: Runner, master: str) -> None:
         self._spark = spark
         self._outbox = outbox
         self._runner = runner
+        self._on_cluster = re.match(r"local(\[|$)", master) is None
         self._roster = Roster()
+        #: Blocks that had ended at the last look; none was made yet.
+        self._ended = -1
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            ended = self._runner.ended
+            await self._until_due()
+            self._ended = self._runner.ended
             await self._look()
-            await self._until_due(ended)
+
+    async def _until_due(self) -> None:
+        waited = 0.0
+        while True:
+            ended = self._runner.ended
+            await asyncio.sleep(_LOOK_EVERY_S)
+            waited += _LOOK_EVERY_S
+            if self._runner.busy and self._runner.ended == ended:
+                return
+            if self._on_cluster and (self._runner.busy or self._runner.ended != self._ended):
+                return
+            # Spark gives back what nobody uses, and loses what dies, at any time.
+            if self._roster.live and waited >= _IDLE_LOOK_EVERY_S:
+                return
 
     async def _look(self) -> None:
         with suppress(SparkUnreachable):  # then there is nothing to tell
@@ -111,14 +134,3 @@ class ExecutorWatch:
                     ended_at=told.seen.ended_at,
                     reason=told.seen.reason[:_REASON_LIMIT],
                 )
-
-    async def _until_due(self, ended: int) -> None:
-        """Until a block runs, or has run since; or until workers may have left by themselves."""
-        waited = 0.0
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            waited += _LOOK_EVERY_S
-            if self._runner.busy or self._runner.ended != ended:
-                return
-            if self._roster.live and waited >= _IDLE_LOOK_EVERY_S:
-                return
