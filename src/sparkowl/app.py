@@ -25,6 +25,7 @@ from sparkowl.clock import Clock, System
 from sparkowl.config import ADDRESS_FILE, RateSection, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
+from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.session import Patience
@@ -137,8 +138,11 @@ def _assemble(
         limits=limits,
     )
     pool = settings.pool
+    budgets = _budgets(settings)
     supervisor = Supervisor(
-        means, PoolSize(members=pool.size, max_age=timedelta(seconds=pool.max_age_s))
+        means,
+        PoolSize(members=pool.size, max_age=timedelta(seconds=pool.max_age_s)),
+        budgets.values(),
     )
     context = Context(
         store=store,
@@ -149,6 +153,7 @@ def _assemble(
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
         room=launcher.room,
+        budgets=budgets,
     )
     asgi = Server(
         AthenaDoor(context, keys.secret_of, rates, settings.limits.request_body_bytes),
@@ -191,6 +196,22 @@ def _rates(settings: Settings) -> Rates:
         writes=rate(asked.writes),
         by_operation={name: rate(section) for name, section in asked.operations.items()},
     )
+
+
+def _budgets(settings: Settings) -> dict[str, Budget]:
+    """By workgroup; those that have one."""
+    return {
+        name: Budget(
+            work_group=name,
+            dpu_hours=section.budget.dpu_hours,
+            period=Period(section.budget.period),
+            warn_at=section.budget.warn_at,
+            refuse_at=section.budget.refuse_at,
+            stop_at=section.budget.stop_at,
+        )
+        for name, section in settings.workgroups.items()
+        if section.budget is not None
+    }
 
 
 def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:

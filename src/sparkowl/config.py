@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -155,12 +155,44 @@ class RatesSection(_Section):
     """The same of single operations, by name: ``[rates.operations.StartSession]``."""
 
 
+class BudgetSection(_Section):
+    """What a workgroup may use, and what happens then."""
+
+    dpu_hours: Positive
+    """DPU-hours of all sessions of the workgroup in a period."""
+
+    period: Literal["day", "month"] = "month"
+    """When the budget begins anew: at midnight, or on the first of the month, both in UTC."""
+
+    warn_at: Positive = 0.8
+    """Fraction of it at which the server logs a warning, once in a period."""
+
+    refuse_at: Positive = 1.0
+    """Fraction at which StartSession answers TooManyRequestsException."""
+
+    stop_at: Positive | None = None
+    """Fraction at which the sessions that run are ended, within half a minute. Unset: never."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BudgetSection:
+        if self.warn_at > self.refuse_at:
+            raise ValueError("warn_at must not be greater than refuse_at")
+        if self.stop_at is not None and self.stop_at < self.refuse_at:
+            raise ValueError("stop_at must not be less than refuse_at")
+        return self
+
+
 class WorkGroupSection(_Section):
+    """What holds for one workgroup, whether it exists already or not."""
+
     sessions: int | None = Field(None, ge=1)
     """Sessions that may live at once in it, instead of ``limits.workgroup_sessions``."""
 
     dpus: int | None = Field(None, ge=1)
     """DPUs in use at once in it, instead of ``limits.workgroup_dpus``."""
+
+    budget: BudgetSection | None = None
+    """DPU-hours that it may use; unset: no budget."""
 
 
 class Settings(BaseSettings):
@@ -219,7 +251,9 @@ class Settings(BaseSettings):
     rates: RatesSection = RatesSection()
 
     workgroups: dict[str, WorkGroupSection] = Field(default_factory=dict)
-    """Settings of single workgroups, by name: ``[workgroups.etl]``."""
+    """A section for each workgroup by its name: ``[workgroups.<name>]`` has ``sessions`` and
+    ``dpus`` (docs/operators/limits.md), ``[workgroups.<name>.budget]`` has ``dpu_hours``,
+    ``period``, ``warn_at``, ``refuse_at`` and ``stop_at`` (docs/operators/usage.md)."""
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

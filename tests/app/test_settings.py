@@ -23,6 +23,8 @@ from sparkowl.config import Settings
 print(Settings().model_dump_json())
 """
 
+_BUDGET = "[workgroups.a.budget]\ndpu_hours = 1\n"
+
 
 def read(folder: Path, **environment: str) -> tuple[dict[str, Any], str]:
     """The settings of a process with this environment; or what it said instead."""
@@ -71,6 +73,8 @@ def test_what_is_said_outright_wins_over_all(tmp_path: Path) -> None:
         ("prot = 1", "prot"),
         ("[driver]\nheep = '1g'", "driver.heep"),
         ("[drivers]\nheap = '1g'", "drivers"),
+        ("[workgroups.a]\nbadget = 1", "workgroups.a.badget"),
+        (f"{_BUDGET}hours = 1", "workgroups.a.budget.hours"),
     ],
 )
 def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -108,6 +112,12 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[rates.reads]\nper_s = -1\nburst = 1", "rates.reads.per_s"),
         ("[rates.operations.GetSession]\nper_s = 1", "rates.operations.GetSession.burst"),
         ("account = '1'", "account"),
+        ("[workgroups.a.budget]\nperiod = 'day'", "workgroups.a.budget.dpu_hours"),
+        ("[workgroups.a.budget]\ndpu_hours = 0", "workgroups.a.budget.dpu_hours"),
+        (f"{_BUDGET}period = 'week'", "workgroups.a.budget.period"),
+        (f"{_BUDGET}warn_at = 0", "workgroups.a.budget.warn_at"),
+        (f"{_BUDGET}warn_at = 1.1", "workgroups.a.budget"),
+        (f"{_BUDGET}stop_at = 0.9", "workgroups.a.budget"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -117,6 +127,16 @@ def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:
         Settings(data_dir=tmp_path)
 
     assert ".".join(str(part) for part in error.value.errors()[0]["loc"]) == named
+
+
+def test_a_budget_is_a_section_of_its_workgroup(tmp_path: Path) -> None:
+    (tmp_path / "sparkowl.toml").write_text(f"{_BUDGET}period = 'day'\nstop_at = 1.5\n")
+
+    found = Settings(data_dir=tmp_path).workgroups["a"].budget
+
+    assert found is not None
+    assert (found.dpu_hours, found.period, found.stop_at) == (1.0, "day", 1.5)
+    assert (found.warn_at, found.refuse_at) == (0.8, 1.0)
 
 
 def test_a_variable_that_names_no_setting_of_a_section_stops_the_start(tmp_path: Path) -> None:

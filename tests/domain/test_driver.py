@@ -1,16 +1,12 @@
-"""Drivers, and how they look as executors."""
+"""Drivers: what they stand for, and when they are too old."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-from tests.builders import AT, make_driver, make_session
+from tests.builders import AT, make_driver
 
-from sparkowl.domain import executor
-from sparkowl.domain import session as sessions
 from sparkowl.domain.driver import expired, fingerprint
-from sparkowl.protocol import model
 
 
 def test_the_fingerprint_knows_the_engine_and_the_properties_but_not_their_order() -> None:
@@ -28,31 +24,3 @@ def test_a_waiting_driver_grows_old_and_one_that_is_taken_does_not() -> None:
     assert not expired(waiting, age, AT + age - timedelta(seconds=1))
     assert expired(waiting, age, AT + age)
     assert not expired(make_driver(), age, AT + age)
-
-
-@pytest.mark.parametrize(
-    ("session", "driver", "state"),
-    [
-        ("CREATING", make_driver(handle=None, adopted_at=None), "CREATING"),
-        ("CREATED", make_driver(adopted_at=None), "CREATED"),
-        ("IDLE", make_driver(), "REGISTERED"),
-        ("BUSY", make_driver(), "REGISTERED"),
-        ("TERMINATING", make_driver(), "TERMINATING"),
-        ("TERMINATED", make_driver(ended_at=AT), "TERMINATED"),
-        ("FAILED", make_driver(ended_at=AT), "FAILED"),
-    ],
-)
-def test_the_coordinators_state_follows_session_and_driver(
-    session: str, driver: object, state: str
-) -> None:
-    assert isinstance(driver, type(make_driver()))
-
-    shown = executor.coordinator(make_session(state=sessions.State(session)), driver)
-
-    assert (shown.state, shown.type, shown.dpus) == (state, "COORDINATOR", 1)
-
-
-def test_the_states_of_executors_are_exactly_athenas() -> None:
-    assert {str(state) for state in executor.State} == set(
-        model.service().shape_for("ExecutorState").metadata["enum"]
-    )

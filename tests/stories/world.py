@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -20,6 +20,7 @@ from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
+from sparkowl.domain.budget import Budget
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
@@ -66,7 +67,15 @@ class _Threads(ThreadPoolExecutor):
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
-    def __init__(self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pool: int,
+        limits: Limits,
+        starts_at_once: int,
+        budgets: Sequence[Budget],
+    ) -> None:
         self.threads = _Threads()
         asyncio.get_running_loop().set_default_executor(self.threads)
         self.clock = Manual()
@@ -77,6 +86,7 @@ class World:
         self.pool = pool
         self.limits = limits
         self.starts_at_once = starts_at_once
+        self.budgets = budgets
         self._assemble()
 
     def _assemble(self) -> None:
@@ -93,7 +103,7 @@ class World:
             limits=self.limits,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
-        self.supervisor = Supervisor(means, size)
+        self.supervisor = Supervisor(means, size, self.budgets)
         self.context = Context(
             store=self.store,
             clock=self.clock,
@@ -103,6 +113,7 @@ class World:
             paging_key=b"key",
             wake=self.supervisor.wake,
             room=self.launcher.room,
+            budgets={budget.work_group: budget for budget in self.budgets},
         )
 
     # --- the server's life ---------------------------------------------------------------------
@@ -218,6 +229,12 @@ class World:
         await self.settle()
         return str(answer["State"])
 
+    async def report_executor(self, session_id: str, executor_id: str, **told: Any) -> None:
+        """Spark has one more executor in this session, or one of them ended."""
+        driver = await self.driver(session_id)
+        self.launcher.report_executor(driver.id, executor_id, **told)
+        await self.settle()
+
     # --- what can be seen ----------------------------------------------------------------------
 
     async def session(self, session_id: str) -> Session:
@@ -290,9 +307,16 @@ async def world(
     pool: int = 0,
     limits: Limits | None = None,
     starts_at_once: int = 2,
+    budgets: Sequence[Budget] = (),
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
-    made = World(folder, pool=pool, limits=limits or Limits(), starts_at_once=starts_at_once)
+    made = World(
+        folder,
+        pool=pool,
+        limits=limits or Limits(),
+        starts_at_once=starts_at_once,
+        budgets=budgets,
+    )
     try:
         await made.begin()
         yield made
@@ -322,5 +346,7 @@ def _footprint(tx: Connection) -> tuple[Any, ...]:
             tables.drivers.c.ready_at,
             tables.drivers.c.adopted_at,
             tables.drivers.c.ended_at,
+            tables.executors.c.cores,
+            tables.executors.c.ended_at,
         )
     )

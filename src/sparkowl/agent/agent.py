@@ -15,8 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from sparkowl.agent import jvm
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
+from sparkowl.agent.executors import ExecutorWatch
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.launch import DriverLost, Launched
 from sparkowl.agent.link import Link, ServerGone
@@ -132,11 +134,14 @@ class Agent:
     async def _serve(self) -> None:
         """Come up, then do what the server says; ends by :class:`DriverLost` only."""
         channel = await self._come_up()
+        master = jvm.launch_properties(self._spec)["spark.master"]
+        watch = ExecutorWatch(self._spark, self._outbox, self._the_runner, master)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lost(), name="watch")
                 tasks.create_task(self._obey(), name="commands")
                 tasks.create_task(self._the_runner.work(), name="calculations")
+                tasks.create_task(watch.run(), name="executors")
                 tasks.create_task(self._tidy(), name="tidy")
         except* DriverLost as lost:
             raise DriverLost(str(lost.exceptions[0])) from None

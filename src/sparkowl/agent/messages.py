@@ -215,6 +215,23 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """One of Spark's executors beside the driver, as it is now. The last report holds."""
+
+    kind: ClassVar[str] = "executor"
+    seq: int
+    #: Unique in the driver's life: Spark's own id, with ``.2`` behind it in a second SparkContext.
+    executor_id: str
+    cores: int
+    #: Seconds since the epoch, when Spark registered it.
+    started_at: float
+    #: When Spark lost it or let it go; 0: it runs.
+    ended_at: float = 0.0
+    #: Why it ended, in Spark's words; empty while it runs.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """News, not a fact: how far the running calculation's Spark jobs are. Never falls."""
 
@@ -224,7 +241,7 @@ class Progress:
 
 
 Command = Welcome | Adopt | Run | Cancel | Stop | Ack
-Fact = Ready | Failed | Adopted | Started | Ended
+Fact = Ready | Failed | Adopted | Started | Ended | Executor
 Report = Fact | Progress
 Message = Command | Report
 
@@ -232,7 +249,7 @@ _KINDS: Final[Mapping[str, type[Message]]] = {
     message.kind: message
     for message in (
         Welcome, Adopt, Run, Cancel, Stop, Ack,
-        Ready, Failed, Adopted, Started, Ended, Progress,
+        Ready, Failed, Adopted, Started, Ended, Executor, Progress,
     )
 }  # fmt: skip
 

@@ -60,6 +60,8 @@ class Runner:
         self._waiting: asyncio.Queue[Run] = asyncio.Queue()
         self._cancelled: set[str] = set()
         self._current: _Calculation | None = None
+        #: How many blocks have ended.
+        self.ended = 0
 
     @property
     def busy(self) -> bool:
@@ -139,6 +141,7 @@ class Runner:
         if calculation.outputs.trouble and outcome == "completed":
             outcome, reason = "failed", calculation.outputs.trouble
         self._current = None
+        self.ended += 1
         if calculation.report_start is not None:
             calculation.report_start.cancel()
         self._outbox.put(

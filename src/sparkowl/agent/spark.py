@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sparkowl.agent import buckets as mounts
 from sparkowl.agent import jvm
@@ -21,6 +21,9 @@ from sparkowl.agent.noise import silence_py4j
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+#: Spark's own id of the driver among its executors.
+DRIVER: Final = "driver"
 
 
 class SparkUnreachable(Exception):
@@ -49,6 +52,19 @@ class Stages:
         return self.percent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorSeen:
+    """One row of Spark's status store (``ExecutorSummary``). Times: seconds since the epoch."""
+
+    id: str
+    cores: int
+    started_at: float
+    #: 0: it runs.
+    ended_at: float = 0.0
+    #: Why it ended, in Spark's words.
+    reason: str = ""
+
+
 class SparkLine:
     def __init__(self, gateway_file: Path) -> None:
         self._gateway_file = gateway_file
@@ -70,6 +86,16 @@ class SparkLine:
 
     async def active_stages(self) -> dict[int, tuple[int, int]]:
         return await self._call(self._active_stages)
+
+    async def executors(
+        self, application: str, ended: Collection[str]
+    ) -> tuple[str, list[ExecutorSeen]]:
+        """The running application's id (empty: none), and its executors; the driver is one.
+
+        Without those in ``ended``, which are ids of ``application``. Spark keeps the last hundred
+        that ended (``spark.ui.retainedDeadExecutors``).
+        """
+        return await self._call(lambda: self._executors(application, ended))
 
     async def mount(self, buckets: Mapping[str, str]) -> None:
         """Make buckets known that appeared after the launch."""
@@ -155,6 +181,24 @@ class SparkLine:
                     stages[stage_id] = (stage.numTasks(), stage.numCompletedTasks())
         return stages
 
+    def _executors(
+        self, application: str, ended: Collection[str]
+    ) -> tuple[str, list[ExecutorSeen]]:
+        context = self._context()
+        if context is None:
+            return "", []
+        running = str(context.applicationId())
+        if running != application:
+            ended = ()
+        summaries = context.statusStore().executorList(False)
+        seen = []
+        for number in range(summaries.size()):
+            summary = summaries.apply(number)
+            # Each word is a round trip, so those of whom nothing is left to learn are passed over.
+            if summary.id() not in ended:
+                seen.append(_executor_seen(summary))
+        return running, seen
+
     def _mount(self, new: Mapping[str, str]) -> None:
         context = self._context()
         for key, value in mounts.mount_keys(new).items():
@@ -183,6 +227,20 @@ class SparkLine:
                 session.get().conf().set(key, value)
             except Py4JJavaError as error:
                 raise SparkUnreachable(f"{key}: {_java_message(error)}") from error
+
+
+def _executor_seen(summary: Any) -> ExecutorSeen:
+    started_at = summary.addTime().getTime() / 1000
+    if summary.isActive():
+        return ExecutorSeen(id=summary.id(), cores=summary.totalCores(), started_at=started_at)
+    at, why = summary.removeTime(), summary.removeReason()
+    return ExecutorSeen(
+        id=summary.id(),
+        cores=summary.totalCores(),
+        started_at=started_at,
+        ended_at=at.get().getTime() / 1000 if at.isDefined() else started_at,
+        reason=why.get() if why.isDefined() else "",
+    )
 
 
 def _java_message(error: Exception) -> str:

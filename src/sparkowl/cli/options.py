@@ -33,6 +33,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def plain(text: str) -> str:
+    """A caller's text without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def settings(data_dir: Path | None, **given: Any) -> Settings:
     """The settings; a wrong one ends the command with its name and the rule."""
     values = {name: value for name, value in given.items() if value is not None}

@@ -10,7 +10,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from sparkowl.cli.clients import client
-from sparkowl.cli.options import DataDir
+from sparkowl.cli.options import DataDir, plain
 
 app = typer.Typer(no_args_is_help=True, help="Look at sessions and end them.")
 
@@ -42,7 +42,7 @@ def list_(
                 status["State"],
                 _time(status.get("StartDateTime")),
                 _time(status.get("IdleSinceDateTime")),
-                _plain(session.get("Description", "")),
+                plain(session.get("Description", "")),
             )
             print(line.rstrip())
         if "NextToken" not in page:
@@ -75,8 +75,3 @@ def terminate(session_ids: list[str], data_dir: DataDir = None) -> None:
 
 def _time(value: Any) -> str:
     return "" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _plain(text: str) -> str:
-    """A caller's text without what a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)

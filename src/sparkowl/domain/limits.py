@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from sparkowl.domain.errors import InvalidRequest, TooManyRequests
@@ -20,23 +20,24 @@ DEFAULT_IDLE_TIMEOUT: Final = timedelta(minutes=20)
 DEFAULT_MAX_CONCURRENT_DPUS: Final = 20
 #: A session without executors: its coordinator.
 COORDINATOR_DPUS: Final = 1
+CORES_PER_DPU: Final = 4
 #: What a start is told when the host has no room for its driver; clients look for these words.
 NO_CAPACITY: Final = "Session cannot be started, the required capacity not being available"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class Load:
     """What is in use at one moment."""
 
     sessions: int = 0
     dpus: int = 0
 
-    def __add__(self, other: Use) -> Use:
-        return Use(sessions=self.sessions + other.sessions, dpus=self.dpus + other.dpus)
+    def __add__(self, other: Load) -> Load:
+        return Load(sessions=self.sessions + other.sessions, dpus=self.dpus + other.dpus)
 
 
 #: What one more session takes at first.
-ONE_SESSION: Final = Use(sessions=1, dpus=COORDINATOR_DPUS)
+ONE_SESSION: Final = Load(sessions=1, dpus=COORDINATOR_DPUS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Quota:
     sessions: int | None = None
     dpus: int | None = None
 
-    def exceeded_by(self, use: Use) -> str | None:
+    def exceeded_by(self, use: Load) -> str | None:
         """Which limit ``use`` is over, in words that clients match; None when it fits."""
         if self.sessions is not None and use.sessions > self.sessions:
             return f"Maximum allowed sessions reached: {self.sessions}"
@@ -86,10 +87,10 @@ class Limits:
                 f"a session may use at most {self.session_dpus} DPUs."
             )
 
-    def full(self, work_group: str, in_use: Mapping[str, Use]) -> str | None:
+    def full(self, work_group: str, in_use: Mapping[str, Load]) -> str | None:
         """Why one more session does not fit, ``in_use`` being by workgroup; None: it fits."""
         whole = sum(in_use.values(), ONE_SESSION)
-        there = in_use.get(work_group, Use()) + ONE_SESSION
+        there = in_use.get(work_group, Load()) + ONE_SESSION
         of_work_group = self.by_work_group.get(work_group, self.work_group).exceeded_by(there)
         if of_work_group is not None:
             return f"{of_work_group} in WorkGroup {work_group}"
@@ -103,7 +104,7 @@ class Limits:
             )
 
     def next_in_line(
-        self, waiting: Sequence[Waiting], in_use: Mapping[str, Use]
+        self, waiting: Sequence[Waiting], in_use: Mapping[str, Load]
     ) -> SessionId | None:
         """Whose turn it is: the longest-waiting session that fits.
 
@@ -113,10 +114,3 @@ class Limits:
             if self.full(session.work_group, in_use) is None:
                 return session.session_id
         return None
-
-
-def dpu_millis(since: datetime | None, until: datetime, *, dpus: int = COORDINATOR_DPUS) -> int:
-    """DPU time in milliseconds; at least 1 once something ran, as Athena never answers 0 then."""
-    if since is None:
-        return 0
-    return max(1, dpus * round((until - since).total_seconds() * 1000))

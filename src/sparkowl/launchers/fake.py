@@ -110,6 +110,20 @@ class FakeLauncher:
         """The driver's link breaks; the driver lives on."""
         await self._drivers[driver_id].cut()
 
+    def report_executor(  # noqa: PLR0913  an executor has as many facts as it has
+        self,
+        driver_id: str,
+        executor_id: str,
+        *,
+        cores: int,
+        started_at: float,
+        ended_at: float = 0.0,
+        reason: str = "",
+    ) -> None:
+        """The driver reports an executor, as Spark would see it on a cluster."""
+        driver = self._drivers[driver_id]
+        driver.report_executor(executor_id, cores, started_at, ended_at, reason)
+
     def reconnect(self, driver_id: str) -> None:
         """A driver whose link broke dials again."""
         self._drivers[driver_id].start()
@@ -195,6 +209,20 @@ class _FakeDriver:
                 python_version="fake",
                 archive="missing",
                 isolation="none: fake",
+            )
+        )
+
+    def report_executor(
+        self, executor_id: str, cores: int, started_at: float, ended_at: float, reason: str
+    ) -> None:
+        self._fact(
+            messages.Executor(
+                seq=self._next(),
+                executor_id=executor_id,
+                cores=cores,
+                started_at=started_at,
+                ended_at=ended_at,
+                reason=reason,
             )
         )
 

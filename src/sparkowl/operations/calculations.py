@@ -13,12 +13,12 @@ from sparkowl.domain import session as session_domain
 from sparkowl.domain.calculation import Calculation, State
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import new_calculation_id
-from sparkowl.domain.limits import dpu_millis
 from sparkowl.domain.session import Session
+from sparkowl.domain.usage import dpu_millis
 from sparkowl.domain.workgroup import require_enabled
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import calculations, sessions, tokens, workgroups
+from sparkowl.store import calculations, executors, sessions, tokens, workgroups
 from sparkowl.store.tables import micros
 
 Input = Mapping[str, Any]
@@ -89,21 +89,21 @@ def _new_calculation(session: Session, request: Input, code: str, now: Any) -> C
 
 
 async def get_calculation_execution(ctx: Context, request: Input) -> Output:
-    calculation = await _get(ctx, request)
+    calculation, statistics = await _get_with_statistics(ctx, request)
     return {
         "CalculationExecutionId": calculation.id,
         "SessionId": calculation.session_id,
         "Description": calculation.description,
         "WorkingDirectory": calculation.output_location.rpartition("/")[0],
         "Status": _status(calculation),
-        "Statistics": _statistics(ctx, calculation),
+        "Statistics": statistics,
         "Result": _result(calculation),
     }
 
 
 async def get_calculation_execution_status(ctx: Context, request: Input) -> Output:
-    calculation = await _get(ctx, request)
-    return {"Status": _status(calculation), "Statistics": _statistics(ctx, calculation)}
+    calculation, statistics = await _get_with_statistics(ctx, request)
+    return {"Status": _status(calculation), "Statistics": statistics}
 
 
 async def get_calculation_execution_code(ctx: Context, request: Input) -> Output:
@@ -145,21 +145,30 @@ async def _get(ctx: Context, request: Input) -> Calculation:
     return await ctx.store.read(lambda tx: calculations.get(tx, request["CalculationExecutionId"]))
 
 
+async def _get_with_statistics(ctx: Context, request: Input) -> tuple[Calculation, Output]:
+    """The calculation, and its Statistics; never empty: clients read them in every state."""
+    now = ctx.clock.now()
+
+    def read(tx: Connection) -> tuple[Calculation, Output]:
+        calculation = calculations.get(tx, request["CalculationExecutionId"])
+        since, until = calculation.started_at, calculation.completed_at or now
+        session_id = calculation.session_id
+        workers = executors.of_session(tx, session_id, since, until) if since else ()
+        statistics = {
+            "DpuExecutionInMillis": dpu_millis(since, until, workers),
+            "Progress": f"{calculation.progress}%",
+        }
+        return calculation, statistics
+
+    return await ctx.store.read(read)
+
+
 def _status(calculation: Calculation) -> Output:
     return {
         "State": calculation.state,
         "StateChangeReason": calculation.reason,
         "SubmissionDateTime": calculation.submitted_at,
         "CompletionDateTime": calculation.completed_at,
-    }
-
-
-def _statistics(ctx: Context, calculation: Calculation) -> Output:
-    """Never empty: clients read it in every state."""
-    until = calculation.completed_at or ctx.clock.now()
-    return {
-        "DpuExecutionInMillis": dpu_millis(calculation.started_at, until),
-        "Progress": f"{calculation.progress}%",
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
+from sparkowl.domain.budget import Budget
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.store import Store
@@ -28,3 +29,5 @@ class Context:
     room: Callable[[int], str | None]
     #: Engines on which the operator allows calculations although AWS does not.
     calculations_on: frozenset[str] = frozenset()
+    #: By workgroup; most have none.
+    budgets: Mapping[str, Budget] = field(default_factory=dict)

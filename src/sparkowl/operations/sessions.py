@@ -10,17 +10,21 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from sparkowl.domain import engine, limits, properties, tags
+from sparkowl.domain import executor as executor_domain
 from sparkowl.domain import session as domain
 from sparkowl.domain.arns import Resource
-from sparkowl.domain.driver import fingerprint
+from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.errors import InvalidRequest, TooManyRequests
-from sparkowl.domain.executor import Executor, coordinator
-from sparkowl.domain.ids import SessionId, new_session_id
+from sparkowl.domain.executor import Executor
+from sparkowl.domain.executor import State as ExecutorState
+from sparkowl.domain.ids import new_session_id
 from sparkowl.domain.session import Session, State
+from sparkowl.domain.usage import dpu_millis
 from sparkowl.domain.workgroup import WorkGroup, require_spark
+from sparkowl.operations.budgets import require_budget
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import drivers, load, sessions, tokens, workgroups
+from sparkowl.store import drivers, executors, load, sessions, tokens, workgroups
 from sparkowl.store import tags as tag_rows
 from sparkowl.store.tables import micros
 
@@ -43,6 +47,7 @@ async def start_session(ctx: Context, request: Input) -> Output:
             return sessions.get(tx, known)
         work_group = workgroups.get(tx, request["WorkGroup"])
         require_spark(work_group)
+        require_budget(ctx, tx, work_group.name)
         session = _new_session(ctx, request, work_group)
         if _has_turn(ctx, tx, work_group):
             session = _with_driver(ctx, tx, session)
@@ -154,10 +159,17 @@ def _with_warm_driver(tx: Connection, session: Session, now: datetime) -> Sessio
 
 
 async def get_session(ctx: Context, request: Input) -> Output:
-    session = await ctx.store.read(lambda tx: _read(tx, request["SessionId"]))
+    now = ctx.clock.now()
+
+    def read(tx: Connection) -> tuple[Session, int]:
+        session = _read(tx, request["SessionId"])
+        since, until = session.active_at, session.ended_at or now
+        workers = executors.of_session(tx, session.id, since, until) if since else ()
+        return session, dpu_millis(since, until, workers)
+
+    session, millis = await ctx.store.read(read)
     kept = session.request
     seconds = int(session.idle_timeout.total_seconds())
-    until = session.ended_at or ctx.clock.now()
     return {
         "SessionId": session.id,
         "Description": session.description,
@@ -173,7 +185,7 @@ async def get_session(ctx: Context, request: Input) -> Output:
             "SessionIdleTimeoutInMinutes": seconds // 60,
         },
         "Status": _status(session),
-        "Statistics": {"DpuExecutionInMillis": limits.dpu_millis(session.active_at, until)},
+        "Statistics": {"DpuExecutionInMillis": millis},
     }
 
 
@@ -230,32 +242,55 @@ async def terminate_session(ctx: Context, request: Input) -> Output:
 
 
 async def list_executors(ctx: Context, request: Input) -> Output:
-    """Newest first. On one machine a session has one executor: its coordinator."""
-    session_id = request["SessionId"]
-    asked = request.get("ExecutorStateFilter")
+    """Newest first: the workers that Spark reports, and the coordinator, which began before them.
 
-    def fetch(tx: Connection, after: Any) -> list[Executor]:
-        session = sessions.get(tx, session_id)
-        driver = drivers.of_session(tx, SessionId(session_id))
-        executors = [] if driver is None else [coordinator(session, driver)]
-        return [
-            executor
-            for executor in executors
-            if after is None and (asked is None or executor.state == asked)
-        ]
+    On one machine the coordinator is the only one.
+    """
+    session_id = request["SessionId"]
+    name = request.get("ExecutorStateFilter")
+    asked = None if name is None else ExecutorState(name)
 
     def read(tx: Connection) -> Output:
+        session = sessions.get(tx, session_id)
+        driver = drivers.of_session(tx, session_id)
         rows, token = Pages(ctx.paging_key, "ListExecutors", request, 100).page(
-            lambda after, limit: fetch(tx, after)[:limit],
-            lambda executor: executor.id,
+            lambda after, limit: _executors(tx, session, driver, asked, after, limit),
+            lambda placed: placed[0],
         )
         return {
             "SessionId": session_id,
-            "ExecutorsSummary": [_executor(executor) for executor in rows],
+            "ExecutorsSummary": [_executor(executor) for _, executor in rows],
             "NextToken": token,
         }
 
     return await ctx.store.read(read)
+
+
+#: Where an executor stands in the list: its start in microseconds, and Spark's id. The coordinator
+#: stands behind all others: with no start and no id.
+_Place = tuple[int, str]
+_LAST: Final[_Place] = (0, "")
+
+
+def _executors(  # noqa: PLR0913  what it is asked for, and the page of it
+    tx: Connection,
+    session: Session,
+    driver: Driver | None,
+    asked: ExecutorState | None,
+    after: _Place | None,
+    limit: int,
+) -> list[tuple[_Place, Executor]]:
+    if driver is None or after == _LAST:
+        return []
+    fates = executor_domain.fates_in(session, driver, asked)
+    placed = [
+        ((micros(seen.started_at), seen.executor_id), executor_domain.worker(session, driver, seen))
+        for seen in executors.list_page(tx, driver.id, fates, after=after, limit=limit)
+    ]
+    last = executor_domain.coordinator(session, driver)
+    if asked in {None, last.state}:
+        placed.append((_LAST, last))
+    return placed[:limit]
 
 
 def _executor(executor: Executor) -> Output:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import DriverId, SessionId
-from sparkowl.store import tables
+from sparkowl.store import executors, tables
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
 
 _t: Final = tables.drivers.c
@@ -114,6 +114,8 @@ def set_reason(connection: Connection, driver_id: DriverId, reason: str) -> None
 
 
 def set_ended(connection: Connection, driver_id: DriverId, at: datetime) -> None:
+    """The driver has ended, and its executors with it."""
+    executors.set_ended(connection, driver_id, at)
     connection.execute(
         update(tables.drivers)
         .where(_t.id == driver_id, _t.ended_at.is_(None))

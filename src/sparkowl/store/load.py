@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy import Connection, and_, exists, func, select
 
 from sparkowl.domain.ids import SessionId
-from sparkowl.domain.limits import Use, Waiting
+from sparkowl.domain.limits import Load, Waiting
 from sparkowl.domain.session import State
-from sparkowl.store import tables
+from sparkowl.store import executors, tables
 
 _s: Final = tables.sessions.c
 _d: Final = tables.drivers.c
@@ -26,23 +26,23 @@ _SESSIONS: Final = (
 )
 #: Those that have a driver.
 _PLACED: Final = _SESSIONS.where(~_WAITS)
-#: Executors beside the coordinator; four cores are a DPU.
+#: Executors beside the coordinator.
 _WORKERS: Final = (
-    select(_s.work_group, func.sum((_e.cores + 3) // 4).label("dpus"))
+    select(_s.work_group, func.sum(executors.DPUS).label("dpus"))
     .join_from(tables.executors, tables.drivers, _d.id == _e.driver_id)
     .join(tables.sessions, _s.id == _d.session_id)
-    .where(_s.ended_at.is_(None), _e.ended_at.is_(None), _e.executor_id != "driver")
+    .where(_s.ended_at.is_(None), _e.ended_at.is_(None))
     .group_by(_s.work_group)
 )
 _IN_LINE: Final = select(_s.id, _s.work_group).where(_WAITS).order_by(_s.created_at, _s.id)
 
 
-def in_use(connection: Connection, *, placed_only: bool) -> Mapping[str, Use]:
+def in_use(connection: Connection, *, placed_only: bool) -> Mapping[str, Load]:
     """By workgroup. ``placed_only``: without the sessions that wait for a driver."""
     sessions = connection.execute(_PLACED if placed_only else _SESSIONS).all()
     workers = {row.work_group: int(row.dpus) for row in connection.execute(_WORKERS)}
     return {
-        row.work_group: Use(
+        row.work_group: Load(
             sessions=row.sessions, dpus=row.sessions + workers.get(row.work_group, 0)
         )
         for row in sessions

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from sparkowl.store.engine import sqlite_engine
 
@@ -26,8 +27,7 @@ def upgrade(path: Path) -> None:
 
     All of them or none: a server that dies in the middle starts over the next time.
     """
-    config = Config()
-    config.set_main_option("script_location", str(HERE / "migrations"))
+    config = _config()
     engine = sqlite_engine(path)
     try:
         with engine.begin() as connection:
@@ -45,3 +45,16 @@ def upgrade(path: Path) -> None:
                 command.upgrade(config, "head")
     finally:
         engine.dispose()
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the database has the tables of this version: nothing is missing, and it is no newer
+    one's."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    return current == ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(HERE / "migrations"))
+    return config

@@ -59,6 +59,8 @@ sessions = Table(
     Index("sessions_by_state", "work_group", "state", "created_at", "id"),
     # ListSessions of those that live: many more have ended.
     Index("sessions_active", "work_group", "ended_at", "created_at", "id"),
+    # Budgets: the time used in a workgroup since the period began, read from the index alone.
+    Index("sessions_by_use", "work_group", "ended_at", "active_at"),
     # The supervisor's start-up and the limits look for the few that are live.
     Index("sessions_live", "ended_at"),
 )
@@ -164,12 +166,14 @@ executors = Table(
     "executors",
     metadata,
     Column("driver_id", String(36), primary_key=True),
-    # Spark's own id: ``driver``, ``0``, ``1``, ...
+    # Spark's own id: ``0``, ``1``, ... The driver is not among them: it has a row in its table.
     Column("executor_id", String(64), primary_key=True),
     Column("cores", Integer, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("failed", Boolean, nullable=False),
+    # Budgets look for those that lived in the running period.
+    Index("executors_by_end", "ended_at"),
 )
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -19,7 +19,8 @@ from sparkowl.agent import messages
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain.driver import Driver
-from sparkowl.store import calculations, drivers, sessions
+from sparkowl.domain.executor import Worker, is_failure
+from sparkowl.store import calculations, drivers, executors, sessions
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ _OUTCOMES: Final[Mapping[str, calculation_domain.Event]] = {
     "failed": calculation_domain.Event.FAILED,
     "canceled": calculation_domain.Event.CANCELED,
 }
+
+#: What a column holds. Spark's ids are small numbers; these are for what is no Spark.
+_LONGEST_ID: Final = 64
+_MOST_CORES: Final = 10_000
 
 
 def take(tx: Connection, driver_id: str, report: messages.Report, now: datetime) -> None:
@@ -41,6 +46,8 @@ def take(tx: Connection, driver_id: str, report: messages.Report, now: datetime)
             drivers.set_reason(tx, driver.id, reason)
         case messages.Adopted(session_id=session_id):
             _adopted(tx, driver, session_id, now)
+        case messages.Executor():
+            _executor(tx, driver, report, now)
         case messages.Started() | messages.Ended() | messages.Progress():
             _take_work(tx, driver, report, now)
 
@@ -85,6 +92,27 @@ def _ended(
     calculations.replace(tx, calculation, _OUTCOMES[report.outcome], at=at, reason=reason)
     if calculation.state not in calculation_domain.TERMINAL:
         sessions.change(tx, calculation.session_id, session_domain.Event.WORK_ENDED, at=now)
+
+
+def _executor(tx: Connection, driver: Driver, report: messages.Executor, now: datetime) -> None:
+    """An executor lives within its driver's life, whatever Spark's clock says."""
+    if len(report.executor_id) > _LONGEST_ID:
+        log.warning("driver reported an executor without an id", extra={"driver": driver.id})
+        return
+    latest = driver.ended_at or now
+    started_at = _told(report.started_at, driver.created_at, latest)
+    ended_at = driver.ended_at
+    if report.ended_at:
+        ended_at = _told(report.ended_at, started_at, latest)
+    worker = Worker(
+        driver_id=driver.id,
+        executor_id=report.executor_id,
+        cores=max(1, min(report.cores, _MOST_CORES)),
+        started_at=started_at,
+        ended_at=ended_at,
+        failed=bool(report.ended_at) and is_failure(report.reason),
+    )
+    executors.record(tx, worker)
 
 
 def _told(seconds: float, earliest: datetime, now: datetime) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,12 +14,14 @@ from sqlalchemy import Connection
 
 from sparkowl.agent import messages
 from sparkowl.domain import session as domain
+from sparkowl.domain.budget import Budget
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import drivers, sessions
 from sparkowl.supervisor import facts, outputs
+from sparkowl.supervisor.budgets import Budgets
 from sparkowl.supervisor.pool import Pool
 from sparkowl.supervisor.sessions import Means, Sessions
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SERVER_STOPPED_REASON: Final = "Session was terminated because the server stopped"
 _POOL: Final = "pool"
+_BUDGETS: Final = "budgets"
 _QUIET_LOOK_S: Final = 1.0
 
 
@@ -41,10 +45,11 @@ class PoolSize:
 class Supervisor:
     """Keeps every session moving: :meth:`recover` first, then :meth:`run`, at last :meth:`stop`."""
 
-    def __init__(self, means: Means, pool_size: PoolSize) -> None:
+    def __init__(self, means: Means, pool_size: PoolSize, budgets: Collection[Budget] = ()) -> None:
         self._means = means
         self._sessions = Sessions(means)
         self._pool = Pool(means, pool_size.members, pool_size.max_age)
+        self._budgets = Budgets(means, budgets) if budgets else None
         self._queue = WorkQueue(means.clock, self._work)
         means.links.listen(self._take, self._changed)
 
@@ -68,6 +73,8 @@ class Supervisor:
         for session in await means.store.read(sessions.list_live):
             self._queue.wake(session.id)
         self._queue.wake(_POOL)
+        if self._budgets is not None:
+            self._queue.wake(_BUDGETS)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -120,12 +127,18 @@ class Supervisor:
     async def _work(self, key: str) -> Verdict:
         if key == _POOL:
             return await self._pool.reconcile(key)
+        if key == _BUDGETS and self._budgets is not None:
+            verdict, ending = await self._budgets.reconcile()
+            for session_id in ending:
+                self._queue.wake(session_id)
+            return verdict
         return await self._sessions.reconcile(key)
 
     async def _take(self, driver: Driver, report: messages.Report) -> None:
         now = self._means.clock.now()
         await self._means.store.write(lambda tx: facts.take(tx, driver.id, report, now))
-        if not isinstance(report, messages.Started | messages.Progress):
+        # What no decision hangs on wakes nobody.
+        if not isinstance(report, messages.Started | messages.Progress | messages.Executor):
             await self._changed(driver.id)
         if isinstance(report, messages.Adopted):
             await self._publish_timeline(report.session_id)

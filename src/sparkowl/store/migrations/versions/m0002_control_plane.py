@@ -43,4 +43,8 @@ def upgrade() -> None:
         sa.Column("failed", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("driver_id", "executor_id"),
     )
+    op.create_index("executors_by_end", "executors", ["ended_at"], unique=False)
+    op.create_index(
+        "sessions_by_use", "sessions", ["work_group", "ended_at", "active_at"], unique=False
+    )
     op.add_column("sessions", sa.Column("principal", sa.String(length=64), nullable=True))
