@@ -117,6 +117,21 @@ class LimitsSection(_Section):
     """Largest body of an API request. Objects are not limited by it."""
 
 
+class EngineSection(_Section):
+    python: Path | None = None
+    """Python of the environment that runs this engine: PySpark and what the agent needs are in it.
+    It wins over what `sparkowl engines add` registered, and is checked at the first start."""
+
+    calculations: bool = False
+    """Let this engine run calculations also where AWS refuses them."""
+
+
+#: The engines that run Spark; the same as ``sparkowl.domain.workgroup.SPARK_ENGINES``.
+EngineName = Literal[
+    "PySpark engine version 3", "Apache Spark version 3.5", "Apache Spark version 4.1"
+]
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SPARKOWL_",
@@ -169,6 +184,9 @@ class Settings(BaseSettings):
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
+
+    engines: dict[EngineName, EngineSection] = {}
+    """What is special about an engine, by its name: `[engines."Apache Spark version 3.5"]`."""
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

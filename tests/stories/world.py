@@ -25,6 +25,7 @@ from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Session
+from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context
@@ -76,6 +77,7 @@ class World:
         self.launcher = FakeLauncher(lambda *dialled: self.links.serve(*dialled))
         self.pool = pool
         self.limits = limits
+        self.engines = engines.engines({})
         self.starts_at_once = starts_at_once
         self._assemble()
 
@@ -88,6 +90,7 @@ class World:
             links=self.links,
             files=self.files,
             patience=PATIENCE,
+            engines=self.engines,
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
         )
@@ -98,6 +101,7 @@ class World:
             clock=self.clock,
             account=Account(),
             limits=self.limits,
+            engines=self.engines,
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
+from sparkowl.domain.engines import Engines
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.store import Store
@@ -18,6 +19,8 @@ class Context:
     clock: Clock
     account: Account
     limits: Limits
+    #: Which environment, and which Spark, each engine name stands for.
+    engines: Engines
     #: ``s3://bucket/prefix`` for workgroups that name none.
     output_location: str
     #: Signs the tokens of paged lists.

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sparkowl.domain import limits, properties
 from sparkowl.domain import session as domain
 from sparkowl.domain.driver import fingerprint
+from sparkowl.domain.engines import OWN, Engine
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.executor import Executor, coordinator
 from sparkowl.domain.ids import SessionId, new_session_id
@@ -99,20 +100,22 @@ def _new_session(ctx: Context, tx: Connection, request: Input, work_group: WorkG
         modified_at=now,
         timeline={"asked": now.timestamp()},
     )
-    return _with_warm_driver(tx, session, now)
+    return _with_warm_driver(tx, session, ctx.engines.of(session.engine_version), now)
 
 
-def _with_warm_driver(tx: Connection, session: Session, now: datetime) -> Session:
+def _with_warm_driver(tx: Connection, session: Session, engine: Engine, now: datetime) -> Session:
     """The session as CREATED if a warm driver fits; the driver is then taken."""
-    review = properties.review(session.spark_properties)
+    review = properties.review(session.spark_properties, engine.known)
     if review.refused:
         return domain.created_cold(session, why="its properties are refused")
-    wanted = fingerprint(session.engine_version, review.at_launch)
+    wanted = fingerprint(engine.environment, review.at_launch)
     if drivers.take_warm(tx, wanted, session.id) is not None:
         return domain.created_warm(session, at=now)
     if review.at_launch:
         keys = ", ".join(review.at_launch)
         return domain.created_cold(session, why=f"properties that are fixed at launch: {keys}")
+    if engine.environment != OWN:
+        return domain.created_cold(session, why="its engine has an environment of its own")
     return domain.created_cold(session, why="no warm driver was ready")
 
 
