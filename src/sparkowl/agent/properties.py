@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,13 +148,26 @@ def _ask(port: int, secret: str, home: Path) -> str:
         from pyspark.sql import SparkSession
 
         spark = SparkSession.builder.getOrCreate()
-        if len(spark.range(3).toPandas()) != 3:
-            raise PropertiesError("Spark does not count to three.")
+        _try(spark)
         asked = _Asked(spark.sparkContext._jvm)
         asked.load(declaring(home))
         return text(spark.version, asked.properties())
     except (Py4JError, OSError) as error:
         raise PropertiesError(f"Spark could not be asked: {error}") from error
+    except ImportError as error:
+        raise PropertiesError(
+            f"A package is missing, or does not fit this Spark: {error}"
+        ) from error
+
+
+def _try(spark: Any) -> None:
+    """What a driver does first: import the kernel's packages, hand rows to pandas through Arrow."""
+    for package in ("ipykernel.kernelapp", "jupyter_client", "websockets", "pyspark.testing"):
+        import_module(package)
+    spark.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
+    if len(spark.range(3).toPandas()) != 3:
+        raise PropertiesError("Spark does not count to three.")
+    spark.conf.unset("spark.sql.execution.arrow.pyspark.enabled")
 
 
 def declaring(home: Path) -> Iterator[str]:

