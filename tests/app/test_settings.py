@@ -10,16 +10,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from sparkowl.config import Settings
+from sparkowl.config import EngineName, Settings
+from sparkowl.domain.workgroup import SPARK_ENGINES
 
 _READ = """
 import sys
-from sparkowl.config import Settings
+from sparkowl.config import EngineName, Settings
+from sparkowl.domain.workgroup import SPARK_ENGINES
 print(Settings().model_dump_json())
 """
 
@@ -71,6 +73,10 @@ def test_what_is_said_outright_wins_over_all(tmp_path: Path) -> None:
         ("prot = 1", "prot"),
         ("[driver]\nheep = '1g'", "driver.heep"),
         ("[drivers]\nheap = '1g'", "drivers"),
+        (
+            "[engines.'Apache Spark version 3.5']\npyhton = 'x'",
+            "engines.Apache Spark version 3.5.pyhton",
+        ),
     ],
 )
 def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -102,6 +108,11 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[driver]\nisolation = 'maybe'", "driver.isolation"),
         ("[pool]\nsize = -1", "pool.size"),
         ("[limits]\nsessions = 0", "limits.sessions"),
+        ("[engines.'Apache Spark version 9']\n", "engines.Apache Spark version 9.[key]"),
+        (
+            "[engines.'Apache Spark version 3.5']\ncalculations = 'maybe'",
+            "engines.Apache Spark version 3.5.calculations",
+        ),
         ("[limits]\nrequest_body_bytes = 1", "limits.request_body_bytes"),
     ],
 )
@@ -119,6 +130,18 @@ def test_a_variable_that_names_no_setting_of_a_section_stops_the_start(tmp_path:
 
     assert found == {}
     assert "heep" in said
+
+
+def test_the_engines_of_the_settings_are_those_that_run_spark(tmp_path: Path) -> None:
+    (tmp_path / "sparkowl.toml").write_text(
+        "[engines.'Apache Spark version 3.5']\npython = '/opt/bin/python'\n"
+    )
+
+    settings = Settings(data_dir=tmp_path)
+
+    assert set(get_args(EngineName)) == SPARK_ENGINES
+    section = settings.engines["Apache Spark version 3.5"]
+    assert (section.python, section.calculations) == (Path("/opt/bin/python"), False)
 
 
 def test_a_path_may_begin_with_the_home_folder() -> None:

@@ -65,7 +65,8 @@ def review(properties: Mapping[str, str], known: Known) -> Review:
         try:
             if given.setdefault(key, value) != value:
                 raise _Refused("it is given twice, with two values")  # noqa: TRY301
-            placed[place(key, value, known)][key] = value
+            where = place(key, value, known)
+            placed[where][key] = value if where == "run-time" else stripped(value)
         except _Refused as why:
             refused[key] = str(why)
     for taken in placed.values():
@@ -121,11 +122,16 @@ def _of_known(key: str, value: str, known: Known) -> Place:
     if key in rules.LAUNCH:
         _must_be(rules.LAUNCH[key], value)
         return "launch"
-    if when == "run-time" and _in_families(key):
+    if may_be_set_at_run_time(key, known):
         if rules.LOCAL.match(value):
             raise _Refused("its value may not be a file of the server")
         return "run-time"
     raise _Refused(why_refused(key))
+
+
+def may_be_set_at_run_time(key: str, known: Known) -> bool:
+    entry = known.properties.get(key)
+    return entry is not None and entry.when == "run-time" and _in_families(key)
 
 
 def _must_be(kind: Kind, value: str) -> None:

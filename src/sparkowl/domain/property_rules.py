@@ -1,8 +1,9 @@
 """The Spark properties that a session may set: every one of them was looked at.
 
 A property is here because setting it changes how the user's own work runs, and nothing else: it
-names no file of the server, no program, no class that runs before the user's code does, no port,
-and no size of the driver, which is the operator's. Families (:data:`RUN_TIME`) hold only for the
+names no file of the server, no program, no port, and no size of the driver, which is the
+operator's. Classes are named only where table formats and serializers need it: they come from the
+session's own jars, and run where its code runs. Families (:data:`RUN_TIME`) hold only for the
 properties of Spark versions that were looked at; see :meth:`sparkowl.domain.engines.Known`.
 """
 
