@@ -67,7 +67,9 @@ def test_every_engine_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert all(name.replace("-", "").replace(".", "").isalnum() for name in names)
 
 
-@pytest.mark.parametrize("version", ["3.5", "latest", "3.5.8 --index-url x", "-r x", "3.5.8\n", ""])
+@pytest.mark.parametrize(
+    "version", ["3.5", "latest", "3.5.8 --index-url x", "-r x", "3.5.8\n", "3.5.\uff18", ""]
+)
 def test_what_is_no_version_never_reaches_pip(tmp_path: Path, version: str) -> None:
     with pytest.raises(EngineError, match=r"is no version of PySpark, such as 3\.5\.8"):
         environments.add(tmp_path, wanted(pyspark=version))
@@ -240,3 +242,39 @@ def test_a_registration_reads_as_json_that_people_can_read(tmp_path: Path) -> No
     file.write_text("{")
     with pytest.raises(EngineError, match=r"engine\.json is damaged"):
         list(engines.registered(tmp_path))
+
+
+@pytest.mark.spark
+@pytest.mark.timeout(300)
+def test_an_interpreter_of_the_settings_is_checked_once_for_its_spark(tmp_path: Path) -> None:
+    asked = Wanted(name=SPARK_4_1, pyspark=None, python=Path(sys.executable))
+
+    said: list[str] = []
+    first = environments.of_setting(tmp_path, asked, said.append)
+    steps = list(said)
+    again = environments.of_setting(tmp_path, asked, said.append)
+
+    assert first == again
+    assert steps == said
+    assert again.spark_version == engines.LOOKED_AT[-1]
+    assert again.source == sys.executable
+    assert again.python != sys.executable
+    # What the settings name is no registration.
+    assert list(engines.registered(tmp_path)) == []
+    (root,) = engines.of_setting(tmp_path, SPARK_4_1).glob("*/")
+    packages = next(root.glob("lib/python3*/site-packages"))
+    assert (packages / "sparkowl").readlink() == ROOT / "src" / "sparkowl"
+
+
+@pytest.mark.spark
+@pytest.mark.timeout(300)
+def test_what_is_registered_anew_takes_the_place_of_what_was(tmp_path: Path) -> None:
+    register(tmp_path, SPARK_4_1)
+
+    made = environments.add(
+        tmp_path, Wanted(name=SPARK_4_1, pyspark=None, python=Path(sys.executable))
+    )
+    environments.clear_unused(tmp_path)
+
+    assert list(engines.registered(tmp_path)) == [made]
+    assert folders(tmp_path) == [made.folder.name]

@@ -133,16 +133,18 @@ class Kind:
         return cls(words, re.compile(rf"{one}(?: *, *{one})*"))
 
 
-TRUTH: Final = Kind("true or false", re.compile("true|false", re.IGNORECASE))
-NUMBER: Final = Kind("a number", re.compile(r"\d{1,10}(?:\.\d{1,10})?"))
-SIZE: Final = Kind("a size such as 64m", re.compile(r"\d{1,15} *(?:[kmgtp]?b?)", re.IGNORECASE))
-TIME: Final = Kind("a time such as 3s", re.compile(r"\d{1,12} *(?:us|ms|s|m|min|h|d)?"))
+TRUTH: Final = Kind("true or false", re.compile("true|false", re.IGNORECASE | re.ASCII))
+NUMBER: Final = Kind("a number", re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,10})?"))
+SIZE: Final = Kind("a size such as 64m", re.compile(r"[0-9]{1,15} *[kKmMgGtTpP]?[bB]?"))
+TIME: Final = Kind("a time such as 3s", re.compile(r"[0-9]{1,12} *(?:us|ms|s|m|min|h|d)?"))
 WORD: Final = Kind("a word", re.compile(r"[A-Za-z0-9_-]{1,64}"))
 CLASSES: Final = Kind.list_of("names of classes", _CLASS)
 PACKAGES: Final = Kind.list_of("group:artifact:version", rf"{_PART}:{_PART}:{_PART}")
 EXCLUDED: Final = Kind.list_of("group:artifact", rf"{_PART}:{_PART}")
 REPOSITORIES: Final = Kind.list_of("https:// addresses", r"https://[A-Za-z0-9._~:/-]+")
-JARS: Final = Kind.list_of("s3:// addresses of jars", r"s3a?://[a-z0-9][a-z0-9.-]+/[^\s,#?]+")
+JARS: Final = Kind.list_of(
+    "s3:// addresses of jars", r"s3a?://[a-z0-9][a-z0-9.-]+/(?![^,]*\.\.)[^\s,#?\\]+"
+)
 SCHEDULER: Final = Kind("FIFO or FAIR", re.compile("FIFO|FAIR"))
 SEPARATOR: Final = Kind("one character", re.compile(r"[/:.|]"))
 CATALOG_ID: Final = Kind("an account id", re.compile(r"[0-9]{12}"))

@@ -92,11 +92,11 @@ def of_setting(data_dir: Path, wanted: Wanted, say: Say) -> Environment:
     assert wanted.python is not None
     folder = engines.of_setting(data_dir, wanted.name)
     known = engines.read(folder)
+    if known is not None and known.source == str(wanted.python) and Path(known.python).exists():
+        spark = _doctor(Path(known.python), wanted)["spark"]
+        if spark["version"] == known.spark_version:
+            return known
     with changing(data_dir):
-        if known is not None and known.source == str(wanted.python):
-            spark = _doctor(Path(known.python), wanted)["spark"]
-            if spark["version"] == known.spark_version:
-                return known
         return prepare(folder, wanted, say)
 
 
@@ -153,7 +153,7 @@ def _refuse(wanted: Wanted) -> None:
         )
     if wanted.pyspark is None:
         return
-    if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", wanted.pyspark):
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){2}", wanted.pyspark):
         raise EngineError(f"{wanted.pyspark} is no version of PySpark, such as 3.5.8.")
     _refuse_spark(wanted.pyspark, _python_version(wanted.python or Path(sys.executable)))
 
