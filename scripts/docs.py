@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sparkowl.config import Settings
-from sparkowl.domain import calculation, session
+from sparkowl.domain import calculation, property_rules, session
+from sparkowl.domain.properties import may_be_set_at_run_time, why_refused
+from sparkowl.launchers.engines import looked_at
 from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import model
 
@@ -32,6 +34,7 @@ def pages() -> dict[str, str]:
         "operations.md": GENERATED + operations(),
         "states.md": GENERATED + states(),
         "configuration.md": GENERATED + configuration(),
+        "properties.md": GENERATED + properties(),
     }
 
 
@@ -84,8 +87,11 @@ def configuration() -> str:
 def _settings(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         shape = field.annotation
+        named = get_args(shape)[-1] if get_origin(shape) is dict else None
         if isinstance(shape, type) and issubclass(shape, BaseModel):
             yield from _settings(shape, f"{prefix}{name}.")
+        elif isinstance(named, type) and issubclass(named, BaseModel):
+            yield from _settings(named, f'{prefix}{name}."<name>".')
         else:
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {_default(field)} | {meaning} |"
@@ -95,6 +101,59 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "see text"
     return f"`{field.default}`" if field.default is not None else "unset"
+
+
+def properties() -> str:
+    sparks = looked_at()
+    versions = [known.spark_version for known in sparks]
+    allowed: dict[str, list[str]] = {}
+    refused: dict[str, set[str]] = {}
+    for known in sparks:
+        for key in sorted(known.properties):
+            if may_be_set_at_run_time(key, known):
+                allowed.setdefault(key, []).append(known.spark_version)
+            elif key not in property_rules.LAUNCH and key not in property_rules.PINNED:
+                refused.setdefault(why_refused(key), set()).add(key)
+    run_time = "\n".join(
+        key if had == versions else f"{key}  ({', '.join(had)} only)"
+        for key, had in sorted(allowed.items())
+    )
+    launch = {**property_rules.LAUNCH, **property_rules.UNDECLARED}
+    return (
+        "# Spark properties\n\n"
+        "What `EngineConfiguration.SparkProperties` and `Classifications` (`spark-defaults`) may "
+        "hold. A name is taken as Spark would see it: without blanks around it, and under its name "
+        "of today (`spark.yarn.executor.memoryOverhead` is `spark.executor.memoryOverhead`). One "
+        "property with two values is refused. Names that do not begin with `spark.` are ignored, "
+        "as on AWS. A property that may not be set makes the session FAILED, and its "
+        "StateChangeReason says which and why.\n\n"
+        f"The list was made from what Apache Spark {' and '.join(versions)} say that they know. "
+        "A property must be on it, and the Spark that runs must know it; what a later Spark adds "
+        "is refused until somebody looked at it.\n\n"
+        "## Set on a running session\n\n"
+        "A warm driver takes these.\n\n"
+        f"```\n{run_time}\n```\n\n"
+        "Also, as they are read inside the session only: `spark.sql.catalog.<name>` and "
+        "`spark.sql.catalog.<name>.<option>` (but for options that begin with `hadoop.`), "
+        "`spark.sql.iceberg.*`, and `spark.databricks.delta.` with `properties.defaults.*`, "
+        "`schema.*` or `retentionDurationCheck.*`. Values that name a file of the server "
+        "(`file:…`, `/…`) are refused.\n\n"
+        "## Fixed at launch\n\n"
+        "A session that sets one of these starts cold, with a driver of its own. On one machine "
+        "those of executors and of dynamic allocation have no effect.\n\n"
+        "| property | value |\n|---|---|\n"
+        + "".join(f"| `{key}` | {kind.words} |\n" for key, kind in sorted(launch.items()))
+        + "\n## Pinned\n\n"
+        "Already so. A session may say it, and nothing else.\n\n"
+        "| property | value |\n|---|---|\n"
+        + "".join(f"| `{key}` | `{value}` |\n" for key, value in property_rules.PINNED.items())
+        + "\n## Refused\n\n| because | properties of Spark | such as |\n|---|---|---|\n"
+        + "".join(
+            f"| {why} | {len(keys)} | {', '.join(f'`{key}`' for key in sorted(keys)[:4])} |\n"
+            for why, keys in sorted(refused.items(), key=lambda item: (-len(item[1]), item[0]))
+        )
+        + "| `spark.athena.` is reserved, as on AWS | | `spark.athena.x` |\n"
+    )
 
 
 def main() -> int:

@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,8 +33,11 @@ from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
+from sparkowl.launchers import engines, environments
 from sparkowl.launchers.archive import make_archive
 from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.engines import EngineError, Environment
+from sparkowl.launchers.environments import Wanted
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher, LocalSettings
 from sparkowl.objects.errors import ObjectError
@@ -71,6 +75,8 @@ class Running:
     store: Store
     files: Files
     launcher: Launcher
+    #: The environments of engines that have one, by engine name.
+    registered: Mapping[str, Environment]
 
 
 async def serve(
@@ -93,7 +99,7 @@ async def serve(
             async with (
                 _background(supervisor.run(), "supervisor", stop),
                 _answering(asgi, listener),
-                _background(_upkeep(settings, supervisor), "upkeep", stop),
+                _background(_upkeep(settings, supervisor, running), "upkeep", stop),
             ):
                 with _announced(data_dir, running.url):
                     ready(running)
@@ -113,14 +119,16 @@ def _assemble(
     try:
         keys = credentials.load_or_create(data_dir)
         files = Files(data_dir / "buckets", data_dir / "staging")
+        registered = _registered(settings, data_dir)
+        sparks = engines.sparks(registered)
         store = Store.open(data_dir / "sparkowl.db")
-    except (credentials.BadCredentials, NewerDatabase, ObjectError, OSError) as error:
+    except (credentials.BadCredentials, EngineError, NewerDatabase, ObjectError, OSError) as error:
         raise StartError(str(error)) from error
     except DatabaseError as error:
         raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
     links = Links(store, clock, keys.key_for("links"))
     url = _url(settings.host, listener)
-    launcher = _launcher(settings, data_dir, files, links, url)
+    launcher = _launcher(settings, data_dir, files, links, url, registered)
     driver = settings.driver
     means = Means(
         store=store,
@@ -128,6 +136,7 @@ def _assemble(
         launcher=launcher,
         links=links,
         files=files,
+        sparks=sparks,
         patience=Patience(
             start=timedelta(seconds=driver.start_timeout_s),
             silent=timedelta(seconds=driver.silent_after_s),
@@ -149,10 +158,14 @@ def _assemble(
         clock=clock,
         account=Account(settings.account, settings.region),
         limits=limits,
+        sparks=sparks,
         output_location=settings.output_location.rstrip("/"),
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
         room=launcher.room,
+        calculations_on=frozenset(
+            name for name, section in settings.engines.items() if section.calculations
+        ),
         budgets=budgets,
     )
     asgi = Server(
@@ -160,7 +173,14 @@ def _assemble(
         S3Door(files, keys.secret_of, clock, settings.region),
         DriversDoor(links),
     )
-    running = Running(url=url, credentials=keys, store=store, files=files, launcher=launcher)
+    running = Running(
+        url=url,
+        credentials=keys,
+        store=store,
+        files=files,
+        launcher=launcher,
+        registered=registered,
+    )
     return running, supervisor, asgi
 
 
@@ -214,7 +234,32 @@ def _budgets(settings: Settings) -> dict[str, Budget]:
     }
 
 
-def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:
+def _registered(settings: Settings, data_dir: Path) -> dict[str, Environment]:
+    """The environments of engines that have one. What the settings name wins."""
+    if settings.launcher == "fake":
+        return {}
+    environments.clear_unused(data_dir)
+    found = {made.name: made for made in engines.registered(data_dir)}
+    for name, section in settings.engines.items():
+        if section.python is not None:
+            wanted = Wanted(
+                name=name,
+                pyspark=None,
+                python=section.python.expanduser().absolute(),
+                java_home=settings.driver.java_home,
+            )
+            found[name] = environments.of_setting(data_dir, wanted, log.info)
+    return found
+
+
+def _launcher(  # noqa: PLR0913 - what a launcher is made of
+    settings: Settings,
+    data_dir: Path,
+    files: Files,
+    links: Links,
+    url: str,
+    registered: Mapping[str, Environment],
+) -> Launcher:
     if settings.launcher == "fake":
         return FakeLauncher(links.serve)
     driver = settings.driver
@@ -223,6 +268,7 @@ def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, ur
         buckets_dir=files.root,
         data_dir=data_dir,
         cache_dir=settings.cache_dir,
+        pythons={name: found.python for name, found in registered.items()},
         java_home=driver.java_home,
         heap=driver.heap,
         cores=driver.cores,
@@ -341,11 +387,12 @@ async def _background(
             await task
 
 
-async def _upkeep(settings: Settings, supervisor: Supervisor) -> None:
+async def _upkeep(settings: Settings, supervisor: Supervisor, running: Running) -> None:
     """What makes later starts faster and may wait until the first ones are through."""
     if settings.launcher == "local":
         await supervisor.until_quiet()
-        await make_archive(settings.cache_dir, settings.driver.java_home)
+        for python in (sys.executable, *(found.python for found in running.registered.values())):
+            await make_archive(settings.cache_dir, settings.driver.java_home, python)
 
 
 @asynccontextmanager

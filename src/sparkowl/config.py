@@ -195,6 +195,21 @@ class WorkGroupSection(_Section):
     """DPU-hours that it may use; unset: no budget."""
 
 
+class EngineSection(_Section):
+    python: Path | None = None
+    """Python of the environment that runs this engine: PySpark and what the agent needs are in it.
+    It wins over what `sparkowl engines add` registered, and is checked at the first start."""
+
+    calculations: bool = False
+    """Let this engine run calculations also where AWS refuses them."""
+
+
+#: The engines that run Spark; the same as ``sparkowl.domain.engine.SPARK_ENGINES``.
+EngineName = Literal[
+    "PySpark engine version 3", "Apache Spark version 3.5", "Apache Spark version 4.1"
+]
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SPARKOWL_",
@@ -254,6 +269,8 @@ class Settings(BaseSettings):
     """A section for each workgroup by its name: ``[workgroups.<name>]`` has ``sessions`` and
     ``dpus`` (docs/operators/limits.md), ``[workgroups.<name>.budget]`` has ``dpu_hours``,
     ``period``, ``warn_at``, ``refuse_at`` and ``stop_at`` (docs/operators/usage.md)."""
+    engines: dict[EngineName, EngineSection] = {}
+    """What is special about an engine, by its name: `[engines."Apache Spark version 3.5"]`."""
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

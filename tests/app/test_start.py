@@ -150,6 +150,25 @@ def test_a_rate_of_an_operation_that_is_none_is_named(tmp_path: Path) -> None:
     assert said == "Setting rates.operations: StartSesion is not an operation."
 
 
+def test_an_engine_whose_environment_is_damaged_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "engines" / "apache-spark-version-3.5"
+    folder.mkdir(parents=True)
+    (folder / "engine.json").write_text("{")
+
+    said = fails_to_start(tmp_path, launcher="local")
+
+    assert said.startswith(f"{folder / 'engine.json'} is damaged: ")
+    assert said.endswith("Register the engine again.")
+
+
+def test_a_python_of_the_settings_that_is_not_there_is_named(tmp_path: Path) -> None:
+    nowhere = {"Apache Spark version 3.5": {"python": tmp_path / "no" / "python"}}
+
+    said = fails_to_start(tmp_path, launcher="local", engines=nowhere)
+
+    assert said.startswith(f"{tmp_path / 'no' / 'python'} cannot be run: ")
+
+
 def test_the_address_is_announced_while_the_server_runs(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         announced = json.loads((tmp_path / ADDRESS_FILE).read_text())

@@ -38,6 +38,7 @@ def local(folder: Path) -> Launcher:
         buckets_dir=folder / "buckets",
         data_dir=folder,
         cache_dir=folder / "cache",
+        pythons={},
         java_home=None,
         heap="512m",
         cores=1,
@@ -62,7 +63,12 @@ LAUNCHERS = [
 
 def a_spec() -> LaunchSpec:
     return LaunchSpec(
-        driver_id=new_driver_id(), token="t" * 64, properties={}, buckets={}, warm=False
+        driver_id=new_driver_id(),
+        engine_version=None,
+        token="t" * 64,
+        properties={},
+        buckets={},
+        warm=False,
     )
 
 

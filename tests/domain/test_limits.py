@@ -8,7 +8,7 @@ import pytest
 
 from sparkowl.domain.errors import InvalidRequest, TooManyRequests
 from sparkowl.domain.ids import SessionId
-from sparkowl.domain.limits import Limits, Quota, Load, Waiting
+from sparkowl.domain.limits import Limits, Load, Quota, Waiting
 
 
 def test_a_session_of_the_largest_size_is_allowed_and_a_larger_one_is_the_callers_mistake() -> None:

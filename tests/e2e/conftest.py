@@ -61,14 +61,16 @@ class Server:
     def log(self) -> str:
         return (self.data_dir.parent / "server.log").read_text()
 
-    def command(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, timeout: float = 110, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``sparkowl`` against this server."""
         return subprocess.run(
             [SPARKOWL, *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             check=False,
-            timeout=110,
+            timeout=timeout,
             **more,
         )
 

@@ -128,6 +128,7 @@ async def test_a_launch_that_was_done_but_not_written_is_found_and_not_done_agai
         await w.launcher.launch(
             LaunchSpec(
                 driver_id=driver.id,
+                engine_version=None,
                 token=w.links.token(driver.id),
                 properties={},
                 buckets={},

@@ -303,7 +303,10 @@ async def test_a_property_that_is_not_allowed_fails_the_session_without_a_driver
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == "Spark properties that cannot be set in a session: spark.master"
+        assert session.reason == (
+            "Spark properties that cannot be set in a session: "
+            "spark.master (where and how Spark runs is the server's)"
+        )
         assert len(await w.waiting()) == 1
 
 

@@ -26,6 +26,7 @@ from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Session
+from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context
@@ -85,6 +86,7 @@ class World:
         self.launcher = FakeLauncher(lambda *dialled: self.links.serve(*dialled))
         self.pool = pool
         self.limits = limits
+        self.sparks = engines.sparks({})
         self.starts_at_once = starts_at_once
         self.budgets = budgets
         self._assemble()
@@ -98,6 +100,7 @@ class World:
             links=self.links,
             files=self.files,
             patience=PATIENCE,
+            sparks=self.sparks,
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
             limits=self.limits,
@@ -109,6 +112,7 @@ class World:
             clock=self.clock,
             account=Account(),
             limits=self.limits,
+            sparks=self.sparks,
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,

@@ -134,7 +134,7 @@ class Agent:
     async def _serve(self) -> None:
         """Come up, then do what the server says; ends by :class:`DriverLost` only."""
         channel = await self._come_up()
-        master = jvm.launch_properties(self._spec)["spark.master"]
+        master = jvm.master(self._spec)
         watch = ExecutorWatch(self._spark, self._outbox, self._the_runner, master)
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -45,7 +45,8 @@ class ArchiveError(Exception):
 def make(cache_dir: Path, java_home: str | None) -> Made:
     """Make the archive unless it is there. Two makers at once: the second waits, then finds it."""
     began = time.monotonic()
-    found, home = java.find(java_home, os.environ), jvm.spark_home()
+    home = jvm.spark_home()
+    found = java.find(java_home, os.environ, jvm.spark_version(home))
     target = jvm.archive_file(cache_dir, found, home)
     cache_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _lock(target.with_suffix(".lock")):
@@ -90,7 +91,9 @@ def _train(scratch: Path, found: java.Java, home: Path) -> Path:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
-        **buckets.spark_properties({"training": str(bucket)}),
+        **buckets.spark_properties(
+            {"training": str(bucket)}, spark_version=jvm.spark_version(home)
+        ),
     }
     (scratch / "spark.properties").write_text(jvm.properties_text(properties))
     listing = ["-Xshare:off", f"-XX:DumpLoadedClassList={classes}"]

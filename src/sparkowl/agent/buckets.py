@@ -45,7 +45,10 @@ def mount_keys(buckets: Mapping[str, str]) -> dict[str, str]:
 
 
 def spark_properties(
-    buckets: Mapping[str, str], chosen: Mapping[str, str] | None = None
+    buckets: Mapping[str, str],
+    chosen: Mapping[str, str] | None = None,
+    *,
+    spark_version: str,
 ) -> dict[str, str]:
     """The keys as properties of a launch.
 
@@ -58,12 +61,16 @@ def spark_properties(
     for scheme in SCHEMES:
         if f"spark.hadoop.fs.{scheme}.impl" not in chosen:
             keys |= _scheme_keys(scheme)
-    return {f"spark.hadoop.{key}": value for key, value in keys.items()} | _STREAMING
+    return {f"spark.hadoop.{key}": value for key, value in keys.items()} | _streaming(spark_version)
 
 
-#: Checkpoints of streams through Hadoop's older interface, which is the one the mounts speak.
-_STREAMING: Final = {
-    "spark.sql.streaming.checkpointFileManagerClass": (
-        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-    )
-}
+def _streaming(spark_version: str) -> dict[str, str]:
+    """Checkpoints of streams through Hadoop's older interface, which the mounts speak."""
+    package = "org.apache.spark.sql.execution.streaming"
+    if tuple(map(int, spark_version.split(".")[:2])) >= (4, 1):
+        package += ".checkpointing"
+    return {
+        "spark.sql.streaming.checkpointFileManagerClass": (
+            f"{package}.FileSystemBasedCheckpointFileManager"
+        )
+    }

@@ -11,28 +11,48 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sparkowl.agent import confine, java, jvm
 
 
 def report(asked: Mapping[str, Any]) -> dict[str, Any]:
     """One entry per question; ``problem`` is null or a sentence that says what to do."""
-    found, java_entry = _java(asked.get("java_home"))
     home, spark_entry = _spark()
+    found, java_entry = _java(asked.get("java_home"), spark_entry["version"])
     return {
         "python": {"version": platform.python_version(), "path": sys.executable, "problem": None},
         "java": java_entry,
         "spark": spark_entry,
+        "packages": _packages(),
         "archive": _archive(asked.get("cache_dir"), found, home),
         "isolation": _isolation(),
     }
 
 
-def _java(java_home: str | None) -> tuple[java.Java | None, dict[str, Any]]:
+#: What an agent and its kernel import besides Spark, as package and as distribution.
+_NEEDED: Final = {
+    "ipykernel": "ipykernel",
+    "jupyter_client": "jupyter-client",
+    "websockets": "websockets",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+}
+
+
+def _packages() -> dict[str, Any]:
+    missing = [name for package, name in _NEEDED.items() if find_spec(package) is None]
+    problem = f"Missing packages: {', '.join(missing)}." if missing else None
+    return {"missing": missing, "problem": problem}
+
+
+def _java(
+    java_home: str | None, spark_version: str | None
+) -> tuple[java.Java | None, dict[str, Any]]:
     try:
-        found = java.find(java_home, os.environ)
+        found = java.find(java_home, os.environ, spark_version)
     except java.JavaNotFound as error:
         return None, {"version": None, "home": None, "problem": str(error)}
     return found, {"version": found.version, "home": str(found.home), "problem": None}

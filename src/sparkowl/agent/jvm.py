@@ -125,16 +125,20 @@ def command_line(  # noqa: PLR0913 - a pure function of everything that matters
     ]
 
 
-def launch_properties(spec: DriverSpec) -> dict[str, str]:
+def master(spec: DriverSpec) -> str:
+    return spec.properties.get("spark.master", "local[*]")
+
+
+def launch_properties(spec: DriverSpec, spark_version: str) -> dict[str, str]:
     """Every property of the launch: the agent's defaults, the buckets, and what the spec says."""
     return {
-        "spark.master": "local[*]",
+        "spark.master": master(spec),
         # Without these two Spark listens on the machine's outward address.
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        **buckets.spark_properties(spec.buckets, spec.properties),
+        **buckets.spark_properties(spec.buckets, spec.properties, spark_version=spark_version),
         **spec.properties,
     }
 
@@ -190,7 +194,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Write the properties and start the JVM. Its standard input is ours: at EOF it ends."""
     folder, home = Folder(Path(spec.run_dir)), spark_home()
-    properties = launch_properties(spec)
+    properties = launch_properties(spec, spark_version(home))
     folder.spark_properties.write_text(properties_text(properties))
     folder.java_arguments.write_text(
         arguments_text(properties.get("spark.driver.extraJavaOptions", ""))

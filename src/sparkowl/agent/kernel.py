@@ -106,14 +106,20 @@ def _import_spark() -> None:
 
 def _silence() -> None:
     """No noise in a block's stderr. After the kernel's own set-up, which enables every logger."""
-    from pyspark.logger import PySparkLogger
-
     silence_py4j()
-    # For an unknown column Spark logs a line of JSON, next to the error that says the same.
+    _silence_query_contexts()
+    warnings.filterwarnings("ignore", message="To exit: use 'exit', 'quit', or Ctrl-D.")
+
+
+def _silence_query_contexts() -> None:
+    """For an unknown column Spark logs a line of JSON, next to the error that says the same."""
+    try:
+        from pyspark.logger import PySparkLogger
+    except ModuleNotFoundError:  # Spark 3 has no such log
+        return
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         # Through its own factory: a plain logger of that name would break Spark's call.
         PySparkLogger.getLogger(name).disabled = True
-    warnings.filterwarnings("ignore", message="To exit: use 'exit', 'quit', or Ctrl-D.")
 
 
 def _attach(app: Any, folder: Folder, *, warm: bool) -> dict[str, Any]:

@@ -40,8 +40,9 @@ def launch(spec: DriverSpec, started_at: float) -> Launched:
     """Start the JVM and the kernel; :class:`DriverLost` when that is not possible."""
     folder = Folder(Path(spec.run_dir))
     try:
-        found = java.find(spec.java_home, os.environ)
-        file = jvm.archive_file(Path(spec.cache_dir), found, jvm.spark_home())
+        home = jvm.spark_home()
+        found = java.find(spec.java_home, os.environ, jvm.spark_version(home))
+        file = jvm.archive_file(Path(spec.cache_dir), found, home)
         shared = file if file.is_file() else None
         sandbox = confine.prepare(_complete(spec, folder, found))
         machine = jvm.start(spec, found, shared, sandbox.enter)
@@ -63,6 +64,8 @@ def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement
     hidden = [Path(os.path.realpath(path)) for path in asked.hidden]
     code = {sys.prefix, sys.base_prefix, str(found.home), str(jvm.spark_home())}
     code.add(str(Path(__file__).parent.parent))
+    # An environment that an operator registered may borrow the packages of another one.
+    code |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
     needed = {os.path.realpath(path) for path in code}
     unhiding = {p for p in needed if any(h.is_relative_to(p) for h in hidden)}
     # Of the driver's own folder only parts are the user's, whoever named the whole of it.

@@ -18,6 +18,7 @@ from rich.console import Console
 from sparkowl.cli.clients import running_url
 from sparkowl.cli.options import DataDir, settings
 from sparkowl.config import Settings
+from sparkowl.launchers import engines
 
 _out = Console(highlight=False, soft_wrap=True)
 _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -37,7 +38,7 @@ class Check:
 def doctor(data_dir: DataDir = None) -> None:
     """Check Java, Spark, the class-data archive, isolation, disk and port."""
     chosen = settings(data_dir)
-    checks = [*_engine(chosen), _disk(chosen), _port(chosen)]
+    checks = [*_engine(chosen), *_registered(chosen), _disk(chosen), _port(chosen)]
     for check in checks:
         _out.print(f"{check.name:<20}", end="", markup=False)
         _out.print(f"{check.verdict:<6}", end="", style=_STYLES[check.verdict])
@@ -71,6 +72,16 @@ def _engine(chosen: Settings) -> Iterator[Check]:
             filter(None, (about.get("path") or about.get("in_force"), about["problem"]))
         )
         yield Check(name, "note" if about["problem"] else "ok", text)
+
+
+def _registered(chosen: Settings) -> Iterator[Check]:
+    """Engines with an environment of their own, as far as a look at their files tells."""
+    try:
+        for made in engines.registered(chosen.data_dir):
+            engines.sparks({made.name: made})
+            yield Check("engine", "ok", f"{made.name} runs Spark {made.spark_version}")
+    except engines.EngineError as error:
+        yield Check("engine", "bad", str(error))
 
 
 def _disk(chosen: Settings) -> Check:

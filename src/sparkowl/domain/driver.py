@@ -37,12 +37,13 @@ class Driver:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fingerprint(engine_version: str, properties: Mapping[str, str]) -> str:
+def fingerprint(environment: str, properties: Mapping[str, str]) -> str:
     """Stands for everything that is fixed when a driver is launched.
 
-    Two sessions may use the same warm driver only if their fingerprints are equal.
+    Two sessions may use the same warm driver only if their fingerprints are equal. Of the engine
+    only the environment that runs it counts, not what it is called.
     """
-    text = json.dumps([engine_version, sorted(properties.items())])
+    text = json.dumps([environment, sorted(properties.items())])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

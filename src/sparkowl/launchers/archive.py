@@ -18,10 +18,15 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-async def make_archive(cache_dir: Path, java_home: str | None) -> None:
-    """Make the archive unless it is there; returns when it is. A failure is logged, not raised."""
+async def make_archive(
+    cache_dir: Path, java_home: str | None, python: str = sys.executable
+) -> None:
+    """Make an environment's archive unless it is there; returns when it is.
+
+    A failure is logged, not raised.
+    """
     maker = await asyncio.create_subprocess_exec(
-        sys.executable,
+        python,
         "-m",
         "sparkowl.agent.archive",
         stdin=subprocess.PIPE,

@@ -18,6 +18,9 @@ class LaunchSpec:
     """What to launch. Where and how is the launcher's own business."""
 
     driver_id: DriverId
+    #: The session's engine, which may run in an environment of its own. None: in the server's own,
+    #: as the warm pool's drivers do.
+    engine_version: str | None
     #: Bearer token of the driver's link.
     token: str
     #: Spark properties of the session, on top of the launcher's own.

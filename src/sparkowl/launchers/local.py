@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,8 @@ class LocalSettings:
     data_dir: Path
     #: Class-data archives.
     cache_dir: Path
+    #: The Python that runs an engine, by the engine's name; a name that is missing runs in ours.
+    pythons: Mapping[str, str]
     java_home: str | None
     heap: str
     cores: int
@@ -90,7 +92,7 @@ class LocalLauncher:
     def _spawn(self, spec: LaunchSpec, run_dir: Path) -> subprocess.Popen[bytes]:
         with (run_dir / "agent.log").open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "sparkowl.agent", spec.driver_id],
+                [self._python(spec), "-m", "sparkowl.agent", spec.driver_id],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -102,6 +104,9 @@ class LocalLauncher:
         with child.stdin:
             child.stdin.write(self._driver_spec(spec, run_dir).to_json().encode())
         return child
+
+    def _python(self, spec: LaunchSpec) -> str:
+        return self._settings.pythons.get(spec.engine_version or "", sys.executable)
 
     def _driver_spec(self, spec: LaunchSpec, run_dir: Path) -> DriverSpec:
         settings = self._settings

@@ -10,6 +10,7 @@ from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.sparks import Sparks
 from sparkowl.store import Store
 
 
@@ -19,6 +20,8 @@ class Context:
     clock: Clock
     account: Account
     limits: Limits
+    #: Which Spark, in which environment, each engine's name stands for.
+    sparks: Sparks
     #: ``s3://bucket/prefix`` for workgroups that name none.
     output_location: str
     #: Signs the tokens of paged lists.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from sparkowl.domain.executor import Executor
 from sparkowl.domain.executor import State as ExecutorState
 from sparkowl.domain.ids import new_session_id
 from sparkowl.domain.session import Session, State
+from sparkowl.domain.sparks import OWN, Spark
 from sparkowl.domain.usage import dpu_millis
 from sparkowl.domain.workgroup import WorkGroup, require_spark
 from sparkowl.operations.budgets import require_budget
@@ -135,7 +136,7 @@ def _has_turn(ctx: Context, tx: Connection, work_group: WorkGroup) -> bool:
 
 def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
     """The session with a warm driver, or on its way to one of its own."""
-    session = _with_warm_driver(tx, session, session.created_at)
+    session = _with_warm_driver(tx, session, ctx.sparks.of(session.engine_version))
     if session.state is State.CREATING and not ctx.limits.queue_when_full:
         starting = drivers.count_starting(tx) + len(load.waiting(tx))
         lack = ctx.room(starting)
@@ -144,17 +145,19 @@ def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
     return session
 
 
-def _with_warm_driver(tx: Connection, session: Session, now: datetime) -> Session:
+def _with_warm_driver(tx: Connection, session: Session, spark: Spark) -> Session:
     """The session as CREATED if a warm driver fits; the driver is then taken."""
-    review = properties.review(session.spark_properties)
+    review = properties.review(session.spark_properties, spark.known)
     if review.refused:
         return domain.created_cold(session, why="its properties are refused")
-    wanted = fingerprint(session.engine_version, review.at_launch)
+    wanted = fingerprint(spark.environment, review.at_launch)
     if drivers.take_warm(tx, wanted, session.id) is not None:
-        return domain.created_warm(session, at=now)
+        return domain.created_warm(session, at=session.created_at)
     if review.at_launch:
         keys = ", ".join(review.at_launch)
         return domain.created_cold(session, why=f"properties that are fixed at launch: {keys}")
+    if spark.environment != OWN:
+        return domain.created_cold(session, why="its engine has an environment of its own")
     return domain.created_cold(session, why="no warm driver was ready")
 
 

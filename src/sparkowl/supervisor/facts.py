@@ -153,6 +153,7 @@ def start_timeline(
         "context": marks.get("context"),
         "driver_ready": marks.get("ready"),
         "ready": now.timestamp(),
+        "spark_version": driver.details.get("spark_version"),
         "archive": driver.details.get("archive"),
         "isolation": driver.details.get("isolation"),
     }

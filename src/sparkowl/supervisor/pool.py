@@ -14,8 +14,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from sparkowl.domain.driver import Driver, expired, fingerprint
-from sparkowl.domain.engine import SPARK_4_1
 from sparkowl.domain.ids import new_driver_id
+from sparkowl.domain.sparks import OWN
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.store import drivers
 from sparkowl.supervisor.sessions import Means, bucket_folders, end_driver
@@ -103,7 +103,7 @@ class Pool:
         new = Driver(
             id=new_driver_id(),
             session_id=None,
-            fingerprint=fingerprint(SPARK_4_1, {}),
+            fingerprint=fingerprint(OWN, {}),
             created_at=means.clock.now(),
         )
 
@@ -119,6 +119,7 @@ class Pool:
             return Rest(LOOK_STARTING_S)
         spec = LaunchSpec(
             driver_id=new.id,
+            engine_version=None,
             token=means.links.token(new.id),
             properties={},
             buckets=bucket_folders(means.files),

@@ -20,6 +20,7 @@ from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.ids import SessionId, new_driver_id
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Event, Patience, Session, Situation
+from sparkowl.domain.sparks import Sparks
 from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.objects.files import Files
@@ -51,6 +52,7 @@ class Means:
     links: Links
     files: Files
     patience: Patience
+    sparks: Sparks
     #: A driver that does not end by itself is killed after this long.
     stop_grace_s: float
     #: Drivers that may be starting at once: starts share the processors.
@@ -145,12 +147,16 @@ class Sessions:
             return Rest(look)
         return Rest(min(look, (until - self._means.clock.now()) / timedelta(seconds=1)))
 
+    def _review(self, session: Session) -> properties.Review:
+        spark = self._means.sparks.of(session.engine_version)
+        return properties.review(session.spark_properties, spark.known)
+
     # --- launching -----------------------------------------------------------------------------
 
     async def _launch(self, session: Session, driver: Driver | None) -> Verdict | None:
         """Intent, act, fact: the row, the process, the handle."""
         means = self._means
-        review = properties.review(session.spark_properties)
+        review = self._review(session)
         if review.refused:
             await self._happened(session, Event.START_FAILED, review.refusal, None)
             return None
@@ -169,6 +175,7 @@ class Sessions:
                 handle = await means.launcher.launch(
                     LaunchSpec(
                         driver_id=driver.id,
+                        engine_version=session.engine_version,
                         token=means.links.token(driver.id),
                         properties={**review.at_launch, **review.at_run_time},
                         buckets=bucket_folders(means.files),
@@ -193,7 +200,9 @@ class Sessions:
         new = Driver(
             id=new_driver_id(),
             session_id=session.id,
-            fingerprint=fingerprint(session.engine_version, review.at_launch),
+            fingerprint=fingerprint(
+                means.sparks.of(session.engine_version).environment, review.at_launch
+            ),
             created_at=means.clock.now(),
         )
 
@@ -212,7 +221,7 @@ class Sessions:
     # --- a driver at work ----------------------------------------------------------------------
 
     async def _adopt(self, session: Session, driver: Driver) -> None:
-        review = properties.review(session.spark_properties)
+        review = self._review(session)
         adopt = messages.Adopt(
             session_id=session.id,
             work_group=session.work_group,
