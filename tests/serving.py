@@ -22,6 +22,7 @@ from sparkowl.launchers.fake import FakeLauncher
 T = TypeVar("T")
 #: How long anything may take before a test gives up.
 PATIENT_S = 20.0
+UNLIMITED = {"per_s": 0, "burst": 1}
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
         "port": 0,
         "launcher": "fake",
         "pool": {"size": 0},
+        # Tests call as fast as they can; those of the limits set their own.
+        "rates": {"reads": UNLIMITED, "writes": UNLIMITED},
     }
     chosen = Settings(**(made | settings))
     ready: Future[Server] = Future()
