@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -136,8 +137,12 @@ def _calculations(athena: Any, session_id: str) -> dict[str, str]:
         calculation_id = found[name] = started["CalculationExecutionId"]
         if name == "canceled":
             athena.stop_calculation_execution(CalculationExecutionId=calculation_id)
-        until(lambda i=calculation_id, n=name: calculation_state(athena, i) == n.upper())
+        until(partial(_is, athena, calculation_id, name.upper()))
     return found
+
+
+def _is(athena: Any, calculation_id: str, state: str) -> bool:
+    return calculation_state(athena, calculation_id) == state
 
 
 def session_state(athena: Any, session_id: str) -> str:
