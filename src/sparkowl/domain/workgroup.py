@@ -20,6 +20,7 @@ _LOCATION: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 #: Characters of an OutputLocation. The model has no limit here, but 1024 for the URIs of outputs,
 #: to which two ids and a name are added.
 _LOCATION_LENGTH: Final = 900
+_MANAGED: Final = "ManagedQueryResultsConfiguration"
 #: What a new workgroup has where nothing else was said (as AWS answers GetWorkGroup).
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "ResultConfiguration": {},
@@ -111,6 +112,9 @@ def update(
     configuration = _updated(work_group.configuration, updates, "ConfigurationUpdates")
     if "EngineVersion" in updates:
         configuration["EngineVersion"] = _engine_version(updates["EngineVersion"])
+    if _MANAGED in configuration:
+        # Required in an answer, optional in an update.
+        configuration[_MANAGED] = {"Enabled": False, **configuration[_MANAGED]}
     changed = replace(
         work_group,
         configuration=configuration,
