@@ -279,7 +279,8 @@ def test_an_update_of_nothing_changes_nothing(athena: Any, make: Make) -> None:
     name = make(**CONFIGURATION)
     before = get(athena, name)
 
-    for request in ({}, {"ConfigurationUpdates": {}}):
+    empty: tuple[dict[str, Any], ...] = ({}, {"ConfigurationUpdates": {}})
+    for request in empty:
         athena.update_work_group(WorkGroup=name, **request)
 
     assert get(athena, name) == before
