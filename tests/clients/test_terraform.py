@@ -77,13 +77,12 @@ class Provider:
     def update(self, old: Resource, new: Resource) -> None:
         gone = [key for key in old.tags if key not in new.tags]
         if gone:
-            body = {"ResourceARN": new.arn, "TagKeys": gone}
-            assert self._call("UntagResource", body) == {}
+            assert self._call("UntagResource", {"ResourceARN": new.arn, "TagKeys": gone}) == {}
         changed = {k: v for k, v in new.tags.items() if old.tags.get(k) != v}
         if changed:
             tags = [{"Key": k, "Value": v} for k, v in changed.items()]
             assert self._call("TagResource", {"ResourceARN": new.arn, "Tags": tags}) == {}
-        body = {"WorkGroup": new.name}
+        body: dict[str, Any] = {"WorkGroup": new.name}
         if new.configuration != old.configuration:
             body["ConfigurationUpdates"] = updates(new.configuration)
         if new.description != old.description:
