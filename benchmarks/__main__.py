@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import calls, starts
+from benchmarks import calls, lists, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,15 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each start (default 5)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", choices=("lists",), help="nothing else")
+    asked = parser.parse_args()
+    rounds = asked.rounds
+    if asked.only is None:
+        _starts_and_calls(rounds)
+    _lists(rounds)
+
+
+def _starts_and_calls(rounds: int) -> None:
     warm = starts.warm(rounds * 2)
     cold = starts.cold(rounds)
     block = calls.one_plus_one(rounds)
@@ -62,6 +70,14 @@ def main() -> None:
         + "\n\nmedian (min-max); ratio: median of the rounds' ratios. Beside it: (b, e) a plain "
         "PySpark script,\n(c) jupyter_client on a bare ipykernel, (d) moto's server answering "
         "GetWorkGroup."
+    )
+
+
+def _lists(rounds: int) -> None:
+    lines = [Line(name, "ms", *pair, "<= 1.5") for name, pair in lists.run(rounds)]
+    print(
+        f"\n{'(f) one call, over one connection':<44} {f'at {lists.MANY:,} sessions':>24} "
+        f"{f'at {lists.FEW:,}':>24} {'':<7} {'ratio':>6}  goal\n" + "\n".join(map(str, lines))
     )
 
 

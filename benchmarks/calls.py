@@ -77,7 +77,7 @@ def get_session_status(rounds: int) -> Pair:
     theirs: list[float] = []
     with sparkowl(launcher="fake") as server, _moto() as moto:
         session = start(server.client())
-        status = _request(server, "GetSessionStatus", f'{{"SessionId":"{session}"}}')
+        status = signed_request(server, "GetSessionStatus", f'{{"SessionId":"{session}"}}')
         work_group = _unsigned(moto, "GetWorkGroup", '{"WorkGroup":"primary"}')
         for number in range(rounds):
             ours.append(_calls_per_s(server.url, status))
@@ -86,7 +86,7 @@ def get_session_status(rounds: int) -> Pair:
     return ours, theirs
 
 
-def _request(server: Server, operation: str, body: str) -> bytes:
+def signed_request(server: Server, operation: str, body: str) -> bytes:
     """A signed request as bytes. It may be sent again until its signature is too old."""
     keys = server.environment
     request = AWSRequest("POST", server.url + "/", headers=_headers(operation), data=body)
@@ -119,7 +119,7 @@ def _calls_per_s(url: str, request: bytes) -> float:
     counts: list[int] = []
     began = time.perf_counter()
     threads = [
-        threading.Thread(target=lambda: counts.append(_hammer(url, request, began + SECONDS)))
+        threading.Thread(target=lambda: counts.append(hammer(url, request, began + SECONDS)))
         for _ in range(CONNECTIONS)
     ]
     for thread in threads:
@@ -130,7 +130,7 @@ def _calls_per_s(url: str, request: bytes) -> float:
     return sum(counts) / (time.perf_counter() - began)
 
 
-def _hammer(url: str, request: bytes, until: float) -> int:
+def hammer(url: str, request: bytes, until: float) -> int:
     """One connection, one call after the other; opened again where the server closes it."""
     place = urlsplit(url)
     assert place.hostname is not None

@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
+from tests.wire.answers import require_model
 
 from sparkowl import app
 from sparkowl.config import Settings
+from sparkowl.credentials import Credentials
 from sparkowl.launchers.fake import FakeLauncher
 
 T = TypeVar("T")
 #: How long anything may take before a test gives up.
 PATIENT_S = 20.0
+UNLIMITED = {"per_s": 0, "burst": 1}
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,17 @@ class Server:
         return self.running.launcher
 
     def client(self, service: str = "athena", **changes: Any) -> Any:
-        """A boto3 client of the server; by default it does not retry and does not validate."""
+        """A boto3 client of the server; by default it does not retry and does not validate.
+
+        Every answer that it gets is compared with Athena's model.
+        """
         keys = self.running.credentials
+        made = self._client(service, keys, changes)
+        if service == "athena":
+            made.meta.events.register("before-parse.athena", _compare_with_model)
+        return made
+
+    def _client(self, service: str, keys: Credentials, changes: dict[str, Any]) -> Any:
         options = {"retries": {"total_max_attempts": 1}, "parameter_validation": False}
         return boto3.client(
             service,
@@ -63,6 +75,10 @@ class Server:
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENT_S)
 
 
+def _compare_with_model(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    require_model(operation_model.name, response_dict["status_code"], response_dict["body"])
+
+
 @contextmanager
 def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
     """Run a server for the block."""
@@ -72,6 +88,8 @@ def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
         "port": 0,
         "launcher": "fake",
         "pool": {"size": 0},
+        # Tests call as fast as they can; those of the limits set their own.
+        "rates": {"reads": UNLIMITED, "writes": UNLIMITED},
     }
     chosen = Settings(**(made | settings))
     ready: Future[Server] = Future()

@@ -84,3 +84,26 @@ def _text(shape: Shape) -> st.SearchStrategy[str]:
     fits = [text for text in SAMPLES if pattern.fullmatch(text) and low <= len(text)]
     assert fits, f"no sample for {shape.name}: {pattern.pattern}"
     return st.sampled_from(fits)
+
+
+# --- what does not fit --------------------------------------------------------------------------
+
+#: Any JSON at all.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@cache
+def nearly(shape: Shape) -> st.SearchStrategy[Any]:
+    """Values that look like the shape's, but for some that are anything at all."""
+    if isinstance(shape, StructureShape):
+        members = {name: nearly(member) | JSON for name, member in shape.members.items()}
+        return st.fixed_dictionaries({}, optional=members)
+    if isinstance(shape, ListShape):
+        return st.lists(nearly(shape.member) | JSON, max_size=3)
+    if isinstance(shape, MapShape):
+        return st.dictionaries(st.text(), nearly(shape.value) | JSON, max_size=3)
+    return st.text() | st.integers() | st.booleans()

@@ -6,15 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import pytest
-from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
+from botocore.model import OperationModel, Shape
 from botocore.serialize import create_serializer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.protocol.shapes import fitting
+from tests.protocol.shapes import JSON, fitting, nearly
 
 from sparkowl.domain.errors import InvalidRequest, UnknownOperation
 from sparkowl.protocol import model
@@ -287,25 +286,6 @@ def test_json_of_any_depth_is_refused_like_any_other_wrong_value(depth: int) -> 
 
 
 # --- anything at all ---------------------------------------------------------------------------
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@cache
-def nearly(shape: Shape) -> st.SearchStrategy[Any]:
-    """Values that look like the shape's, but for some that are anything at all."""
-    if isinstance(shape, StructureShape):
-        members = {name: nearly(member) | JSON for name, member in shape.members.items()}
-        return st.fixed_dictionaries({}, optional=members)
-    if isinstance(shape, ListShape):
-        return st.lists(nearly(shape.member) | JSON, max_size=3)
-    if isinstance(shape, MapShape):
-        return st.dictionaries(st.text(), nearly(shape.value) | JSON, max_size=3)
-    return st.text() | st.integers() | st.booleans()
 
 
 def outcome(operation: OperationModel, body: bytes) -> Call | str:

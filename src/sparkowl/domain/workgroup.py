@@ -17,6 +17,10 @@ from sparkowl.domain.errors import InvalidRequest
 PRIMARY: Final = "primary"
 
 _LOCATION: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
+#: Characters of an OutputLocation. The model has no limit here, but 1024 for the URIs of outputs,
+#: to which two ids and a name are added.
+_LOCATION_LENGTH: Final = 900
+_MANAGED: Final = "ManagedQueryResultsConfiguration"
 #: What a new workgroup has where nothing else was said (as AWS answers GetWorkGroup).
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "ResultConfiguration": {},
@@ -108,6 +112,9 @@ def update(
     configuration = _updated(work_group.configuration, updates, "ConfigurationUpdates")
     if "EngineVersion" in updates:
         configuration["EngineVersion"] = _engine_version(updates["EngineVersion"])
+    if _MANAGED in configuration:
+        # Required in an answer, optional in an update.
+        configuration[_MANAGED] = {"Enabled": False, **configuration[_MANAGED]}
     changed = replace(
         work_group,
         configuration=configuration,
@@ -159,6 +166,11 @@ def _check(work_group: WorkGroup) -> None:
         raise InvalidRequest(
             f"ResultConfiguration.OutputLocation {location[:256]} is not of the form "
             "s3://bucket/prefix."
+        )
+    if location is not None and len(location) > _LOCATION_LENGTH:
+        raise InvalidRequest(
+            f"ResultConfiguration.OutputLocation has {len(location)} characters; at most "
+            f"{_LOCATION_LENGTH} are allowed."
         )
     encryption = result.get("EncryptionConfiguration", {})
     if encryption.get("EncryptionOption", "SSE_S3") != "SSE_S3" and not encryption.get("KmsKey"):

@@ -74,12 +74,12 @@ class AthenaDoor:
         signature = verify(signed, secret_of=self._secret_of, now=now, service="athena", body=body)
         model = operation_of(target)
         self._rates.take(signature.access_key_id, model.name, now)
-        call = decode(model, body)
-        operation = OPERATIONS.get(call.operation)
+        operation = OPERATIONS.get(model.name)
         if operation is None:
             raise UnknownOperation(
-                f"{call.operation} is an operation of Athena that SparkOwl has not built."
+                f"{model.name} is an operation of Athena that SparkOwl has not built."
             )
+        call = decode(model, body)
         output = await operation(self._context, call.input)
         return Answer(200, encode(model, output))
 

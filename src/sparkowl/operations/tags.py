@@ -42,7 +42,9 @@ async def untag_resource(ctx: Context, request: Input) -> Output:
     tags.require_free(keys, "TagKeys:")
 
     def write(tx: Connection) -> None:
-        rows.remove(tx, _existing(ctx, tx, request["ResourceARN"]).key, keys)
+        resource = _existing(ctx, tx, request["ResourceARN"])
+        # Of any number of keys, the few that are there.
+        rows.remove(tx, resource.key, rows.of(tx, resource.key).keys() & set(keys))
 
     await ctx.store.write(write)
     return {}

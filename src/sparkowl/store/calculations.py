@@ -18,13 +18,13 @@ from sparkowl.store.tables import micros, moment, optional_micros, optional_mome
 _history: Final = History("calculation", tables.calculation_events)
 _t: Final = tables.calculations.c
 _BY_ID: Final = select(tables.calculations).where(_t.id == bindparam("id"))
+# Not ordered: there is at most one, and for an order SQLite would go through all that ended.
 _ACTIVE: Final = (
     select(tables.calculations)
     .where(
         _t.session_id == bindparam("session_id"),
         _t.state.in_([str(state) for state in State if state not in TERMINAL]),
     )
-    .order_by(_t.submitted_at)
     .limit(1)
 )
 
