@@ -21,8 +21,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from sparkowl import credentials
+from sparkowl.access.audit import Audit
+from sparkowl.access.keyring import Keyring
 from sparkowl.clock import Clock, System
-from sparkowl.config import ADDRESS_FILE, Settings
+from sparkowl.config import ADDRESS_FILE, AUDIT_FILE, DATABASE_FILE, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.limits import Limits
@@ -69,6 +71,7 @@ class Running:
     store: Store
     files: Files
     launcher: Launcher
+    audit: Audit
 
 
 async def serve(
@@ -100,6 +103,7 @@ async def serve(
             await supervisor.stop(keep_sessions=settings.keep_sessions)
         finally:
             asgi.close()
+            running.audit.close()
             running.store.close()
 
 
@@ -110,7 +114,7 @@ def _assemble(
     try:
         keys = credentials.load_or_create(data_dir)
         files = Files(data_dir / "buckets", data_dir / "staging")
-        store = Store.open(data_dir / "sparkowl.db")
+        store = Store.open(data_dir / DATABASE_FILE)
     except (credentials.BadCredentials, NewerDatabase, ObjectError, OSError) as error:
         raise StartError(str(error)) from error
     except DatabaseError as error:
@@ -150,13 +154,23 @@ def _assemble(
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
     )
+    keyring = Keyring(store, data_dir, keys, clock)
+    audit = _audit(settings, data_dir)
     asgi = Server(
-        AthenaDoor(context, keys.secret_of, settings.limits.request_body_bytes),
-        S3Door(files, keys.secret_of, clock, settings.region),
+        AthenaDoor(context, keyring, audit, settings.limits.request_body_bytes),
+        S3Door(files, keyring, audit, clock, settings.region),
         DriversDoor(links),
     )
-    running = Running(url=url, credentials=keys, store=store, files=files, launcher=launcher)
+    running = Running(
+        url=url, credentials=keys, store=store, files=files, launcher=launcher, audit=audit
+    )
     return running, supervisor, asgi
+
+
+def _audit(settings: Settings, data_dir: Path) -> Audit:
+    chosen = settings.audit
+    path = chosen.file or data_dir / AUDIT_FILE
+    return Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
 
 
 def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:
@@ -301,6 +315,8 @@ async def _answering(asgi: Server, listener: socket.socket) -> AsyncIterator[Non
         lifespan="off",
         log_config=None,
         access_log=False,
+        # Uvicorn would believe whatever X-Forwarded-For a caller on this machine sends.
+        proxy_headers=False,
         timeout_graceful_shutdown=2,
         # A link that is half dead is found by these pings, not by TCP.
         ws_ping_interval=10,

@@ -23,6 +23,10 @@ from pydantic_settings import (
 
 #: In the data directory: where the running server listens, and its process.
 ADDRESS_FILE: Final = "server.json"
+#: In the data directory: one line per call.
+AUDIT_FILE: Final = "audit.jsonl"
+#: In the data directory: the rows.
+DATABASE_FILE: Final = "sparkowl.db"
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -117,6 +121,14 @@ class LimitsSection(_Section):
     """Largest body of an API request. Objects are not limited by it."""
 
 
+class AuditSection(_Section):
+    enabled: bool = True
+    """Write one line per call, of both doors: who did what, to what, and how it ended."""
+
+    file: Path | None = None
+    """Where the lines go. Default: ``audit.jsonl`` in the data directory."""
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SPARKOWL_",
@@ -169,6 +181,7 @@ class Settings(BaseSettings):
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
+    audit: AuditSection = AuditSection()
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

@@ -24,6 +24,7 @@ from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.policy import ROOT
 from sparkowl.domain.session import Session
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
@@ -101,6 +102,7 @@ class World:
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,
+            caller=ROOT,
         )
 
     # --- the server's life ---------------------------------------------------------------------

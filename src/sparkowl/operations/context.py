@@ -9,6 +9,7 @@ from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.policy import NOBODY, Principal
 from sparkowl.store import Store
 
 
@@ -24,3 +25,5 @@ class Context:
     paging_key: bytes
     #: Tells the supervisor that a session's row has changed. A word, not a wait.
     wake: Callable[[SessionId], None]
+    #: Who calls; replaced for each call. What is forgotten to be replaced may do nothing.
+    caller: Principal = NOBODY

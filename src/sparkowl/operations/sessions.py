@@ -43,9 +43,10 @@ async def start_session(ctx: Context, request: Input) -> Output:
     The row is all that is written here. The supervisor, once woken, launches or adopts a driver.
     """
     _check_configuration(request)
+    asked = tokens.Asked("StartSession", ctx.caller.name, request)
 
     def start(tx: Connection) -> Session:
-        known = tokens.find(tx, "StartSession", request)
+        known = tokens.find(tx, asked)
         if known is not None:
             return sessions.get(tx, known)
         work_group = workgroups.get(tx, request["WorkGroup"])
@@ -56,7 +57,7 @@ async def start_session(ctx: Context, request: Input) -> Output:
         ctx.limits.allow_session(size, live_sessions=sessions.count_live(tx))
         session = _new_session(ctx, tx, request, work_group)
         sessions.insert_session(tx, session)
-        tokens.insert_token(tx, "StartSession", request, session.id, session.created_at)
+        tokens.insert_token(tx, asked, session.id, session.created_at)
         return session
 
     session = await ctx.store.write(start)
@@ -98,6 +99,7 @@ def _new_session(ctx: Context, tx: Connection, request: Input, work_group: WorkG
         created_at=now,
         modified_at=now,
         timeline={"asked": now.timestamp()},
+        principal=ctx.caller.name,
     )
     return _with_warm_driver(tx, session, now)
 

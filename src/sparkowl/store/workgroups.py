@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select
 
+from sparkowl.domain.arns import Resource
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.workgroup import State, WorkGroup
 from sparkowl.store import tables
@@ -40,6 +41,13 @@ def insert_work_group(connection: Connection, work_group: WorkGroup) -> None:
             created_at=micros(work_group.created_at),
         )
     )
+
+
+def has_tags(connection: Connection, name: str) -> bool:
+    """Whether the workgroup, which need not exist, has any tag."""
+    resource = Resource(name).key
+    query = select(tables.tags.c.key).where(tables.tags.c.resource == resource).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def list_page(connection: Connection, *, after: str | None, limit: int) -> Sequence[WorkGroup]:
