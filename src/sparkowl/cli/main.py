@@ -9,7 +9,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sparkowl import __version__
-from sparkowl.cli import clients, doctor, run, serve, sessions
+from sparkowl.cli import clients, doctor, keys, run, serve, sessions
 from sparkowl.cli.options import DataDir, err
 
 cli = typer.Typer(
@@ -21,6 +21,7 @@ cli = typer.Typer(
 cli.command()(serve.serve)
 cli.command()(run.run)
 cli.add_typer(sessions.app, name="sessions")
+cli.add_typer(keys.app, name="keys")
 cli.command()(doctor.doctor)
 
 

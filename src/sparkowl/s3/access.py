@@ -60,6 +60,23 @@ def _each_by_itself(call: Call) -> Needed:
 
 _CHANGING: Final = frozenset({"s3:PutObject", "s3:DeleteObject"})
 
+#: All that any rule asks for.
+ACTIONS: Final = frozenset(
+    {
+        "s3:AbortMultipartUpload",
+        "s3:CreateBucket",
+        "s3:DeleteBucket",
+        "s3:DeleteObject",
+        "s3:GetBucketLocation",
+        "s3:GetObject",
+        "s3:ListAllMyBuckets",
+        "s3:ListBucket",
+        "s3:ListBucketMultipartUploads",
+        "s3:ListMultipartUploadParts",
+        "s3:PutObject",
+    }
+)
+
 RULES: Final[Mapping[Operation, Rule]] = {
     buckets.list_buckets: _on_service("s3:ListAllMyBuckets"),
     buckets.create_bucket: _on_bucket("s3:CreateBucket"),
