@@ -133,7 +133,7 @@ def policy_(
     if text is not None:
         acting(chosen, lambda register: register.set_policy(principal, text))
     found = acting(chosen, lambda register: register.policy(principal))
-    print(json.dumps(json.loads(found), indent=2, ensure_ascii=False))
+    print(json.dumps(json.loads(found), indent=2))
 
 
 # --- policies ----------------------------------------------------------------------------------

@@ -125,8 +125,8 @@ def document(text: str) -> dict[str, Any]:
 
 
 def compact(found: Mapping[str, Any]) -> str:
-    """A document as it is kept."""
-    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    """A document as it is kept: in ASCII, which holds also what is no Unicode."""
+    return json.dumps(found, separators=(",", ":"))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
