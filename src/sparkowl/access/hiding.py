@@ -30,6 +30,9 @@ _SECRET: Final = re.compile(r"secret|password|passwd|token|access.?key|credentia
 def shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as they may be written down."""
     found = _object(parameters, properties=False)
+    # Most are a name or an id, and need not be measured.
+    if len(found) == 1 and all(isinstance(value, str) for value in found.values()):
+        return found
     if len(json.dumps(found)) <= MAX_PARAMETERS:
         return found
     # What names things is short; what is long is a structure.

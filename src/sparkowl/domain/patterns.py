@@ -8,10 +8,17 @@ long key than one of few.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 #: Parts of an ARN between colons: ``arn:partition:service:region:account:resource``.
 _ARN_PARTS: Final = 6
+
+
+def any_of(compiled: Sequence[re.Pattern[str]]) -> re.Pattern[str]:
+    """One pattern for all of them, which have the same flags: asked once instead of many times."""
+    joined = "|".join(f"(?:{one.pattern})" for one in compiled)
+    return re.compile(joined, compiled[0].flags & (re.DOTALL | re.IGNORECASE))
 
 
 def wildcard(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:

@@ -43,14 +43,14 @@ class Effect(StrEnum):
 class Patterns:
     """The actions or the resources of a statement."""
 
-    any_of: tuple[re.Pattern[str], ...]
+    expression: re.Pattern[str]
     #: As sent, for messages.
     texts: tuple[str, ...]
     #: ``Not...``: everything but these.
     inverted: bool = False
 
     def match(self, text: str) -> bool:
-        return any(pattern.fullmatch(text) for pattern in self.any_of) is not self.inverted
+        return (self.expression.fullmatch(text) is None) is self.inverted
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _statement(found: Any, place: str) -> Statement:
     conditional = "Condition" in found
     return Statement(
         Effect(found["Effect"]),
-        _patterns(found, place, "Action", _action),
+        _patterns(found, place, "Action", action_pattern),
         _patterns(found, place, "Resource", patterns.arn),
         conditions.read(found["Condition"], f"{place}.Condition") if conditional else (),
     )
@@ -194,10 +194,11 @@ def _patterns(found: Mapping[str, Any], place: str, name: str, read: Any) -> Pat
             compiled.append(read(text))
         except ValueError as error:
             raise BadPolicy(f"{place}.{member}", f"{text} {error}") from error
-    return Patterns(tuple(compiled), texts, inverted=member.startswith("Not"))
+    return Patterns(patterns.any_of(compiled), texts, inverted=member.startswith("Not"))
 
 
-def _action(text: str) -> re.Pattern[str]:
+def action_pattern(text: str) -> re.Pattern[str]:
+    """The actions that a text of a policy stands for; ValueError, with the rule, for no such."""
     if not _ACTION.fullmatch(text):
         raise ValueError("must be * or <service>:<action>, such as athena:Get*")
     return patterns.wildcard(text, ignore_case=True)
@@ -217,8 +218,8 @@ def check_name(name: str) -> None:
 
 _EVERYTHING: Final = Statement(
     Effect.ALLOW,
-    Patterns((patterns.wildcard("*"),), ("*",)),
-    Patterns((patterns.wildcard("*"),), ("*",)),
+    Patterns(patterns.wildcard("*"), ("*",)),
+    Patterns(patterns.wildcard("*"), ("*",)),
 )
 #: The principal of the first key, which the server makes itself.
 ROOT: Final = Principal("root", Policy((_EVERYTHING,)))
