@@ -24,10 +24,11 @@ from sparkowl import credentials
 from sparkowl.access.audit import Audit
 from sparkowl.access.keyring import Keyring
 from sparkowl.clock import Clock, System
-from sparkowl.config import ADDRESS_FILE, AUDIT_FILE, DATABASE_FILE, Settings
+from sparkowl.config import ADDRESS_FILE, AUDIT_FILE, DATABASE_FILE, RateSection, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
-from sparkowl.domain.limits import Limits
+from sparkowl.domain.limits import Limits, Quota
+from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
@@ -39,7 +40,7 @@ from sparkowl.launchers.local import LocalLauncher, LocalSettings
 from sparkowl.objects.errors import ObjectError
 from sparkowl.objects.files import Files
 from sparkowl.objects.uploads import Uploads
-from sparkowl.operations import Context
+from sparkowl.operations import OPERATIONS, Context
 from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
 from sparkowl.store.migrate import NewerDatabase
@@ -111,6 +112,7 @@ def _assemble(
     settings: Settings, clock: Clock, data_dir: Path, listener: socket.socket
 ) -> tuple[Running, Supervisor, Server]:
     """Every part, each given what it needs and nothing else."""
+    limits, rates = _limits(settings), _rates(settings)
     try:
         keys = credentials.load_or_create(data_dir)
         files = Files(data_dir / "buckets", data_dir / "staging")
@@ -136,6 +138,7 @@ def _assemble(
         ),
         stop_grace_s=driver.stop_grace_s,
         starts_at_once=driver.starts_at_once,
+        limits=limits,
     )
     pool = settings.pool
     supervisor = Supervisor(
@@ -145,19 +148,16 @@ def _assemble(
         store=store,
         clock=clock,
         account=Account(settings.account, settings.region),
-        limits=Limits(
-            sessions=settings.limits.sessions,
-            session_dpus=settings.limits.session_dpus,
-            account_dpus=settings.limits.account_dpus,
-        ),
+        limits=limits,
         output_location=settings.output_location.rstrip("/"),
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
+        room=launcher.room,
     )
     keyring = Keyring(store, data_dir, keys, clock)
     audit = _audit(settings, data_dir)
     asgi = Server(
-        AthenaDoor(context, keyring, audit, settings.limits.request_body_bytes),
+        AthenaDoor(context, keyring, audit, rates, settings.limits.request_body_bytes),
         S3Door(files, keyring, audit, clock, settings.region),
         DriversDoor(links),
     )
@@ -173,6 +173,40 @@ def _audit(settings: Settings, data_dir: Path) -> Audit:
     return Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
 
 
+def _limits(settings: Settings) -> Limits:
+    asked = settings.limits
+    return Limits(
+        session_dpus=asked.session_dpus,
+        account=Quota(sessions=asked.sessions, dpus=asked.account_dpus),
+        work_group=Quota(sessions=asked.workgroup_sessions, dpus=asked.workgroup_dpus),
+        by_work_group={
+            name: Quota(
+                sessions=asked.workgroup_sessions if own.sessions is None else own.sessions,
+                dpus=asked.workgroup_dpus if own.dpus is None else own.dpus,
+            )
+            for name, own in settings.workgroups.items()
+        },
+        queue_when_full=asked.queue_when_full,
+        queue_length=asked.queue_length,
+    )
+
+
+def _rates(settings: Settings) -> Rates:
+    asked = settings.rates
+    unknown = sorted(set(asked.operations) - set(OPERATIONS))
+    if unknown:
+        raise StartError(f"Setting rates.operations: {unknown[0]} is not an operation.")
+
+    def rate(section: RateSection) -> Rate:
+        return Rate(section.per_s, section.burst)
+
+    return Rates(
+        reads=rate(asked.reads),
+        writes=rate(asked.writes),
+        by_operation={name: rate(section) for name, section in asked.operations.items()},
+    )
+
+
 def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:
     if settings.launcher == "fake":
         return FakeLauncher(links.serve)
@@ -185,6 +219,8 @@ def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, ur
         java_home=driver.java_home,
         heap=driver.heap,
         cores=driver.cores,
+        memory_needed=driver.memory_needed_mb * 1024 * 1024,
+        disk_needed=driver.disk_needed_mb * 1024 * 1024,
         output_limit_bytes=driver.output_limit_bytes,
         away_idle_s=driver.away_idle_s,
         away_busy_s=driver.away_busy_s,

@@ -67,6 +67,13 @@ class DriverSection(_Section):
     writable: tuple[str, ...] = ()
     """Further folders that user code may write to."""
 
+    memory_needed_mb: int = Field(640, ge=0)
+    """MiB of memory that must be available for a driver to be started (an idle one takes some
+    530). Without them StartSession says that capacity is not available, or queues."""
+
+    disk_needed_mb: int = Field(256, ge=0)
+    """MiB that must be free on the data directory's disk for a driver to be started."""
+
     output_limit_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     """Stdout and stderr of a calculation are each cut after this many bytes."""
 
@@ -117,6 +124,18 @@ class LimitsSection(_Section):
     account_dpus: int = Field(160, ge=1)
     """DPUs in use at once (AWS: 160). A session on one machine uses one."""
 
+    workgroup_sessions: int | None = Field(None, ge=1)
+    """Sessions that may live at once in a workgroup; unset: no limit but the account's."""
+
+    workgroup_dpus: int | None = Field(None, ge=1)
+    """DPUs in use at once in a workgroup; unset: no limit but the account's."""
+
+    queue_when_full: bool = False
+    """Where there is no room, let a start wait in CREATING, in order, instead of refusing it."""
+
+    queue_length: int = Field(100, ge=1)
+    """Sessions that may wait; further ones are refused."""
+
     request_body_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     """Largest body of an API request. Objects are not limited by it."""
 
@@ -127,6 +146,33 @@ class AuditSection(_Section):
 
     file: Path | None = None
     """Where the lines go. Default: ``audit.jsonl`` in the data directory."""
+
+
+class RateSection(_Section):
+    per_s: float = Field(ge=0)
+    """Calls a second; 0: no limit."""
+
+    burst: int = Field(ge=1)
+    """Calls at once after a pause."""
+
+
+class RatesSection(_Section):
+    reads: RateSection = RateSection(per_s=100, burst=200)
+    """Calls that one key may make of each operation that only reads (Get..., List...)."""
+
+    writes: RateSection = RateSection(per_s=20, burst=80)
+    """The same of each other operation."""
+
+    operations: dict[str, RateSection] = Field(default_factory=dict)
+    """The same of single operations, by name: ``[rates.operations.StartSession]``."""
+
+
+class WorkGroupSection(_Section):
+    sessions: int | None = Field(None, ge=1)
+    """Sessions that may live at once in it, instead of ``limits.workgroup_sessions``."""
+
+    dpus: int | None = Field(None, ge=1)
+    """DPUs in use at once in it, instead of ``limits.workgroup_dpus``."""
 
 
 class Settings(BaseSettings):
@@ -182,6 +228,11 @@ class Settings(BaseSettings):
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
     audit: AuditSection = AuditSection()
+
+    rates: RatesSection = RatesSection()
+
+    workgroups: dict[str, WorkGroupSection] = Field(default_factory=dict)
+    """Settings of single workgroups, by name: ``[workgroups.etl]``."""
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

@@ -103,6 +103,11 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[pool]\nsize = -1", "pool.size"),
         ("[limits]\nsessions = 0", "limits.sessions"),
         ("[limits]\nrequest_body_bytes = 1", "limits.request_body_bytes"),
+        ("[limits]\nqueue_length = 0", "limits.queue_length"),
+        ("[workgroups.etl]\nsessions = 0", "workgroups.etl.sessions"),
+        ("[rates.reads]\nper_s = -1\nburst = 1", "rates.reads.per_s"),
+        ("[rates.operations.GetSession]\nper_s = 1", "rates.operations.GetSession.burst"),
+        ("account = '1'", "account"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:

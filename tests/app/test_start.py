@@ -142,6 +142,14 @@ def test_an_output_location_whose_bucket_cannot_be_is_named(tmp_path: Path) -> N
     assert said.startswith("output_location s3://a..b/x: ")
 
 
+def test_a_rate_of_an_operation_that_is_none_is_named(tmp_path: Path) -> None:
+    rates = {"operations": {"StartSesion": {"per_s": 1, "burst": 1}}}
+
+    said = fails_to_start(tmp_path, rates=rates)
+
+    assert said == "Setting rates.operations: StartSesion is not an operation."
+
+
 def test_the_address_is_announced_while_the_server_runs(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         announced = json.loads((tmp_path / ADDRESS_FILE).read_text())

@@ -107,7 +107,8 @@ def test_the_codes_of_aws_errors_are_written_in_one_place() -> None:
 
 
 def test_only_the_domain_gives_an_entity_a_new_state() -> None:
-    """By ``replace(..., state=...)``. New entities are born with one; the store copies them."""
+    """By ``replace(..., state=...)``. New entities are born with one; the store copies them; and
+    of a workgroup the caller says which."""
     copied = re.compile(r"(str|State)\(\w+\.state\)")
 
     for path in set(MODULES) - within("domain"):
@@ -115,7 +116,8 @@ def test_only_the_domain_gives_an_entity_a_new_state() -> None:
             for keyword in node.keywords if isinstance(node, ast.Call) else ():
                 if keyword.arg == "state" and not copied.fullmatch(ast.unparse(keyword.value)):
                     assert isinstance(node, ast.Call)
-                    assert ast.unparse(node.func) in {"Session", "Calculation"}, name_of(path)
+                    made = ast.unparse(node.func)
+                    assert made in {"Session", "Calculation", "domain.update"}, name_of(path)
 
 
 @pytest.mark.parametrize("entity", ["session", "calculation"])

@@ -41,6 +41,8 @@ def local(folder: Path) -> Launcher:
         java_home=None,
         heap="512m",
         cores=1,
+        memory_needed=0,
+        disk_needed=0,
         output_limit_bytes=1024,
         away_idle_s=60,
         away_busy_s=60,

@@ -134,7 +134,10 @@ Start = Callable[..., contextlib.AbstractContextManager[Served]]
 
 @contextlib.contextmanager
 def _serving(folder: Path, region: str = "us-east-1") -> Iterator[Served]:
-    files = Files(folder / "buckets", folder / "staging")
+    # Apart from the database and the keys, so that tests can see what the door itself leaves.
+    objects = folder / "objects"
+    objects.mkdir(parents=True)
+    files = Files(objects / "buckets", objects / "staging")
     clock = Manual(datetime.now(UTC))
     first = Credentials(KEY, SECRET, "the server's own secret")
     credentials.replace_file(folder, first)

@@ -8,7 +8,7 @@ import pytest
 from tests.stories.world import world
 
 from sparkowl.domain.errors import InvalidRequest, TooManyRequests
-from sparkowl.domain.limits import Limits
+from sparkowl.domain.limits import Limits, Quota
 
 UNHEALTHY = "Session in unhealthy state. Please create a new session"
 
@@ -360,7 +360,7 @@ async def test_a_session_that_waited_for_a_place_still_has_its_whole_time_to_sta
 async def test_one_session_too_many_is_refused_and_there_is_room_again_after_an_end(
     tmp_path: Path,
 ) -> None:
-    async with world(tmp_path, limits=Limits(sessions=2)) as w:
+    async with world(tmp_path, limits=Limits(account=Quota(sessions=2))) as w:
         first, _ = await w.start(), await w.start()
 
         with pytest.raises(TooManyRequests, match="Maximum allowed sessions"):
@@ -373,7 +373,7 @@ async def test_one_session_too_many_is_refused_and_there_is_room_again_after_an_
 async def test_a_repeated_request_finds_its_session_even_when_the_account_is_full(
     tmp_path: Path,
 ) -> None:
-    async with world(tmp_path, limits=Limits(sessions=1)) as w:
+    async with world(tmp_path, limits=Limits(account=Quota(sessions=1))) as w:
         token = {"ClientRequestToken": "t" * 32}
         session_id = await w.start(**token)
 

@@ -91,6 +91,7 @@ class World:
             patience=PATIENCE,
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
+            limits=self.limits,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
         self.supervisor = Supervisor(means, size)
@@ -103,6 +104,7 @@ class World:
             paging_key=b"key",
             wake=self.supervisor.wake,
             caller=ROOT,
+            room=self.launcher.room,
         )
 
     # --- the server's life ---------------------------------------------------------------------

@@ -17,7 +17,8 @@ from tests.keys import Statement, allow, deny, registered, work_group
 from tests.serving import Server, serving, until
 
 from sparkowl.domain.access_key import Event
-from sparkowl.domain.workgroup import SPARK_4_1, State, WorkGroup
+from sparkowl.domain.engine import SPARK_4_1
+from sparkowl.domain.workgroup import State, WorkGroup
 from sparkowl.operations import OPERATIONS
 from sparkowl.operations.access import FURTHER, RULES
 from sparkowl.protocol import model
@@ -25,6 +26,7 @@ from sparkowl.store import sessions, workgroups
 from sparkowl.store.tables import tags
 
 SPARK = work_group("spark")
+TAGGED = work_group("tagged")
 ROLE = "arn:aws:iam::000000000000:role/analyst"
 START: dict[str, Any] = {"WorkGroup": "spark", "EngineConfiguration": {}}
 DENIED = "AccessDeniedException"
@@ -114,9 +116,9 @@ def request_for(world: World, operation: str) -> dict[str, Any]:
         "ListWorkGroups": {},
         "ListEngineVersions": {},
         "ListApplicationDPUSizes": {},
-        "TagResource": {"ResourceARN": SPARK, "Tags": [{"Key": "a", "Value": "b"}]},
-        "UntagResource": {"ResourceARN": SPARK, "TagKeys": ["a"]},
-        "ListTagsForResource": {"ResourceARN": SPARK},
+        "TagResource": {"ResourceARN": TAGGED, "Tags": [{"Key": "a", "Value": "b"}]},
+        "UntagResource": {"ResourceARN": TAGGED, "TagKeys": ["a"]},
+        "ListTagsForResource": {"ResourceARN": TAGGED},
     }
     return requests[operation]
 
@@ -137,7 +139,7 @@ def test_an_operation_needs_its_own_permission_on_its_workgroup(
     request = request_for(world, operation)
     one = world.principal(allow(f"athena:{operation}", ["*"]))
     narrow = world.principal(
-        allow(f"athena:{operation}", [SPARK, work_group("made-*"), work_group("no-such-group")])
+        allow(f"athena:{operation}", [SPARK, TAGGED, work_group("made-*"), work_group("no-such-*")])
     )
 
     assert code_of(one, operation, request) != DENIED
@@ -353,3 +355,80 @@ def test_the_first_key_may_do_everything(world: World) -> None:
 
     assert code_of(athena, "StartSession", START | {"ExecutionRole": ROLE}) == "ok"
     assert code_of(athena, "StartSession", START | {"WorkGroup": "tagged"}) == "ok"
+
+
+# --- the tags of sessions ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resource", [SPARK, f"{SPARK}/session/*"])
+def test_a_sessions_tags_are_changed_under_its_own_name_or_its_workgroups(
+    world: World, resource: str
+) -> None:
+    arn = f"{SPARK}/session/{world.session}"
+    athena = world.principal(allow("athena:*Resource", resource))
+
+    athena.tag_resource(ResourceARN=arn, Tags=[{"Key": "a", "Value": "b"}])
+    assert athena.list_tags_for_resource(ResourceARN=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+    athena.untag_resource(ResourceARN=arn, TagKeys=["a"])
+    for denied in (SPARK, f"{SPARK}/session/*"):
+        refused = world.principal(allow("*"), deny("athena:TagResource", denied))
+        request = {"ResourceARN": arn, "Tags": [{"Key": "a", "Value": "b"}]}
+        assert code_of(refused, "TagResource", request) == DENIED
+
+
+def test_a_session_is_in_its_own_workgroup_whatever_an_arn_says(world: World) -> None:
+    athena = world.principal(allow("athena:*", [TAGGED, f"{TAGGED}/*"]))
+    request = {"ResourceARN": f"{TAGGED}/session/{world.session}", "TagKeys": ["a"]}
+    missing = {"ResourceARN": f"{TAGGED}/session/{uuid4()}", "TagKeys": ["a"]}
+
+    assert code_of(athena, "UntagResource", request) == DENIED
+    assert code_of(athena, "UntagResource", missing) == DENIED
+
+
+def test_tag_keys_decide_what_may_be_taken_away(world: World) -> None:
+    condition = {"ForAllValues:StringEquals": {"aws:TagKeys": ["mine"]}}
+    athena = world.principal(allow("athena:UntagResource", TAGGED, Condition=condition))
+
+    def untag(*keys: str) -> str:
+        return code_of(athena, "UntagResource", {"ResourceARN": TAGGED, "TagKeys": list(keys)})
+
+    assert untag("mine") == "ok"
+    assert untag("mine", "team") == DENIED
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "needed", "resource"),
+    [
+        (
+            "CreateWorkGroup",
+            {"Name": "made-a", "Tags": [{"Key": "a", "Value": "b"}]},
+            "athena:TagResource",
+            work_group("made-a"),
+        ),
+        (
+            "CreateWorkGroup",
+            {
+                "Name": "made-b",
+                "Configuration": {
+                    "EngineVersion": {"SelectedEngineVersion": SPARK_4_1},
+                    "ExecutionRole": ROLE,
+                },
+            },
+            "iam:PassRole",
+            ROLE,
+        ),
+        (
+            "UpdateWorkGroup",
+            {"WorkGroup": "team-8", "ConfigurationUpdates": {"ExecutionRole": ROLE}},
+            "iam:PassRole",
+            ROLE,
+        ),
+    ],
+)
+def test_a_workgroup_needs_more_for_tags_and_roles(
+    world: World, operation: str, request_: dict[str, Any], needed: str, resource: str
+) -> None:
+    own = allow(f"athena:{operation}", work_group("*"))
+
+    assert code_of(world.principal(own), operation, request_) == DENIED
+    assert code_of(world.principal(own, allow(needed, resource)), operation, request_) == "ok"

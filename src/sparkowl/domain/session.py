@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from sparkowl.domain import engine
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
@@ -21,6 +22,7 @@ from sparkowl.domain.ids import SessionId
 
 #: Athena's own sentences; it uses the first one also after an idle timeout.
 TERMINATED_REASON: Final = "Session was terminated per request"
+WORK_GROUP_DELETED_REASON: Final = f"{TERMINATED_REASON}, with its WorkGroup, which was deleted"
 UNHEALTHY_REASON: Final = "Session in unhealthy state. Please create a new session"
 
 #: ``StateChangeReason`` holds at most this many characters (Athena's DescriptionString).
@@ -145,13 +147,8 @@ class Session:
 
     @property
     def spark_properties(self) -> Mapping[str, str]:
-        """What the caller set, from both places that Athena's engines know."""
-        configuration = self.request.get("EngineConfiguration", {})
-        merged: dict[str, str] = {}
-        for classification in configuration.get("Classifications", ()):
-            merged.update(classification.get("Properties", {}))
-        merged.update(configuration.get("SparkProperties", {}))
-        return merged
+        """What the caller and the workgroup set, from both places that Athena's engines know."""
+        return engine.spark_properties(self.request.get("EngineConfiguration", {}))
 
 
 def apply(session: Session, event: Event, *, at: datetime, reason: str | None = None) -> Session:
@@ -187,13 +184,22 @@ def _reason(session: Session, state: State, reason: str | None) -> str | None:
 
 def created_warm(session: Session, *, at: datetime) -> Session:
     """A new session that found a warm driver: it begins as CREATED."""
-    timeline = {**session.timeline, "warm": True}
-    return replace(session, state=State.CREATED, active_at=at, timeline=timeline)
+    return replace(session, state=State.CREATED, active_at=at, timeline=warm(session))
+
+
+def warm(session: Session) -> dict[str, Any]:
+    """The start timeline of a session that was given a warm driver."""
+    return {**session.timeline, "warm": True}
 
 
 def created_cold(session: Session, *, why: str) -> Session:
     """A new session that needs a driver of its own; ``why`` goes into its start timeline."""
     return replace(session, timeline={**session.timeline, "warm": False, "why": why})
+
+
+def queued_reason(place: int, length: int) -> str:
+    """The StateChangeReason of a session that waits for a driver of its own."""
+    return f"Session waits for capacity: place {place} of {length} in the queue."
 
 
 def require_room(session: Session) -> None:

@@ -14,6 +14,7 @@ from sparkowl import telemetry
 from sparkowl.access.audit import Audit, Record
 from sparkowl.access.keyring import Keyring, secret_of
 from sparkowl.domain.errors import RequestError, UnknownOperation
+from sparkowl.domain.rates import Rates
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.operations.access import Guard
 from sparkowl.protocol.decode import decode, operation_of
@@ -44,12 +45,14 @@ class AthenaDoor:
         context: Context,
         keyring: Keyring,
         audit: Audit,
+        rates: Rates,
         body_limit: int,
     ) -> None:
         self._context = context
         self._keyring = keyring
         self._guard = Guard()
         self._audit = audit
+        self._rates = rates
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +78,7 @@ class AthenaDoor:
     async def _answer(
         self, scope: Scope, headers: list[tuple[str, str]], body: bytes, record: Record
     ) -> Answer:
-        """The request line: verify, decode, authorise, call, encode."""
+        """The request line: verify, count, decode, authorise, call, encode."""
         signed = SignedRequest(
             scope["method"],
             scope["raw_path"].decode("latin-1"),
@@ -88,9 +91,8 @@ class AthenaDoor:
         verify(signed, secret_of=secret_of(caller), now=now, service="athena", body=body)
         assert caller is not None  # whose secret it was signed with
         record.principal = caller.principal.name
-        # Who calls is known from here on, and nothing has been spent on the call yet: the place to
-        # refuse those who call too often.
         model = operation_of(dict(headers).get("x-amz-target"))
+        self._rates.take(caller.access_key_id, model.name, now)
         call = decode(model, body)
         record.parameters = call.input
         operation = OPERATIONS.get(call.operation)

@@ -43,6 +43,13 @@ class Launcher(Protocol):
     A handle is an opaque text that the store keeps. It stays valid over a restart of the server.
     """
 
+    def room(self, starting: int) -> str | None:
+        """What is lacking for another driver beside ``starting`` that have not taken theirs yet.
+
+        None: there is room. Quick enough to be asked within a transaction.
+        """
+        ...
+
     async def launch(self, spec: LaunchSpec) -> str:
         """Start the driver and return its handle. Raises :class:`LaunchError`."""
         ...

@@ -27,6 +27,8 @@ Dial = Callable[[DriverId, str, "FakeChannel"], Awaitable[None]]
 class Knobs:
     """What goes wrong. Turned at any time; each launch looks at them."""
 
+    #: ``room`` answers this.
+    no_room: str | None = None
     #: ``launch`` raises LaunchError with this text.
     launch_error: str | None = None
     #: The driver dies before it dials.
@@ -71,6 +73,9 @@ class FakeLauncher:
     def alive(self) -> int:
         """How many drivers live; a story that ends well leaves none."""
         return sum(driver.alive for driver in self._drivers.values())
+
+    def room(self, starting: int) -> str | None:
+        return self.knobs.no_room
 
     async def launch(self, spec: LaunchSpec) -> str:
         self.launches += 1

@@ -17,7 +17,7 @@ from typing import Final
 
 from sparkowl.agent.messages import Confinement, DriverSpec
 from sparkowl.domain.ids import DriverId
-from sparkowl.launchers import processes
+from sparkowl.launchers import host, processes
 from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec, Observation
 
 #: A killed process is gone at once, unless the kernel holds it in a system call.
@@ -39,6 +39,9 @@ class LocalSettings:
     java_home: str | None
     heap: str
     cores: int
+    #: Bytes that must be free for a driver to be started.
+    memory_needed: int
+    disk_needed: int
     output_limit_bytes: int
     away_idle_s: float
     away_busy_s: float
@@ -59,6 +62,14 @@ class LocalLauncher:
         self._server_url = server_url
         #: Our own children: their exit codes are ours to collect.
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def room(self, starting: int) -> str | None:
+        settings = self._settings
+        return host.lacks(
+            settings.drivers_dir,
+            memory=(starting + 1) * settings.memory_needed,
+            disk=settings.disk_needed,
+        )
 
     async def launch(self, spec: LaunchSpec) -> str:
         return await asyncio.to_thread(self._launch, spec)

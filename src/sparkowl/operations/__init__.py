@@ -7,7 +7,7 @@ supervisor; it never touches a driver, and nothing here knows HTTP.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from sparkowl.operations import calculations, sessions, workgroups
+from sparkowl.operations import calculations, sessions, tags, workgroups
 from sparkowl.operations.context import Context
 
 Operation = Callable[[Context, Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -25,8 +25,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GetCalculationExecutionCode": calculations.get_calculation_execution_code,
     "ListCalculationExecutions": calculations.list_calculation_executions,
     "StopCalculationExecution": calculations.stop_calculation_execution,
+    "CreateWorkGroup": workgroups.create_work_group,
+    "UpdateWorkGroup": workgroups.update_work_group,
+    "DeleteWorkGroup": workgroups.delete_work_group,
     "GetWorkGroup": workgroups.get_work_group,
     "ListWorkGroups": workgroups.list_work_groups,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+    "ListTagsForResource": tags.list_tags_for_resource,
     "ListEngineVersions": workgroups.list_engine_versions,
     "ListApplicationDPUSizes": workgroups.list_application_dpu_sizes,
 }

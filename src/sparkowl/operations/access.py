@@ -19,11 +19,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from sparkowl.domain.arns import Resource
 from sparkowl.domain.conditions import NO_TAGS, Tags
 from sparkowl.domain.errors import AccessDenied
 from sparkowl.domain.policy import ROOT
 from sparkowl.operations.context import Context
-from sparkowl.store import calculations, sessions, workgroups
+from sparkowl.store import calculations, sessions, tags
 
 Input = Mapping[str, Any]
 
@@ -141,7 +142,7 @@ def _start_session(
         # tag the workgroup.
         session = Target(ctx.account.session(request["WorkGroup"], _EVERY), (target.arn,))
         yield Permission("athena:TagResource", session, _request_tags(request))
-    if request.get("CopyWorkGroupTags", True) and workgroups.has_tags(tx, request["WorkGroup"]):
+    if request.get("CopyWorkGroupTags", True) and tags.of(tx, Resource(request["WorkGroup"]).key):
         yield Permission("athena:ListTagsForResource", target)
     yield from _pass_role(request.get("ExecutionRole"))
 

@@ -8,15 +8,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from sparkowl.domain import calculation as domain
+from sparkowl.domain import engine
 from sparkowl.domain import session as session_domain
 from sparkowl.domain.calculation import Calculation, State
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import new_calculation_id
 from sparkowl.domain.limits import dpu_millis
 from sparkowl.domain.session import Session
+from sparkowl.domain.workgroup import require_enabled
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import calculations, sessions, tokens
+from sparkowl.store import calculations, sessions, tokens, workgroups
 from sparkowl.store.tables import micros
 
 Input = Mapping[str, Any]
@@ -33,7 +35,8 @@ async def start_calculation_execution(ctx: Context, request: Input) -> Output:
         if known is not None:
             return calculations.get(tx, known)
         now = ctx.clock.now()
-        session = sessions.get(tx, request["SessionId"])
+        session = _session_of(ctx, tx, request)
+        _require_enabled(tx, session)
         session_domain.require_room(session)
         calculation = _new_calculation(session, request, code, now)
         calculations.insert_calculation(tx, calculation)
@@ -44,6 +47,19 @@ async def start_calculation_execution(ctx: Context, request: Input) -> Output:
     calculation = await ctx.store.write(start)
     ctx.wake(calculation.session_id)
     return {"CalculationExecutionId": calculation.id, "State": calculation.state}
+
+
+def _session_of(ctx: Context, tx: Connection, request: Input) -> Session:
+    """The session that the request names, on an engine that has calculations."""
+    session = sessions.get(tx, request["SessionId"])
+    engine.require_calculations(session.engine_version, ctx.calculations_on)
+    return session
+
+
+def _require_enabled(tx: Connection, session: Session) -> None:
+    work_group = workgroups.find(tx, session.work_group)
+    if work_group is not None:
+        require_enabled(work_group)
 
 
 def _code(request: Input) -> str:
@@ -102,7 +118,7 @@ async def list_calculation_executions(ctx: Context, request: Input) -> Output:
     session_id = request["SessionId"]
 
     def read(tx: Connection) -> Output:
-        sessions.get(tx, session_id)
+        _session_of(ctx, tx, request)
         rows, token = Pages(ctx.paging_key, "ListCalculationExecutions", request, 100).page(
             lambda after, limit: calculations.list_page(
                 tx, session_id, states, after=after, limit=limit

@@ -25,5 +25,9 @@ class Context:
     paging_key: bytes
     #: Tells the supervisor that a session's row has changed. A word, not a wait.
     wake: Callable[[SessionId], None]
+    #: What the host lacks for another driver beside so many that are starting; None: nothing.
+    room: Callable[[int], str | None]
+    #: Engines on which the operator allows calculations although AWS does not.
+    calculations_on: frozenset[str] = frozenset()
     #: Who calls; replaced for each call. What is forgotten to be replaced may do nothing.
     caller: Principal = NOBODY

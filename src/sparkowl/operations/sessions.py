@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from sparkowl.domain import limits, properties
+from sparkowl.domain import engine, limits, properties, tags
 from sparkowl.domain import session as domain
+from sparkowl.domain.arns import Resource
 from sparkowl.domain.driver import fingerprint
-from sparkowl.domain.errors import InvalidRequest
+from sparkowl.domain.errors import InvalidRequest, TooManyRequests
 from sparkowl.domain.executor import Executor, coordinator
 from sparkowl.domain.ids import SessionId, new_session_id
 from sparkowl.domain.session import Session, State
 from sparkowl.domain.workgroup import WorkGroup, require_spark
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import drivers, sessions, tokens, workgroups
+from sparkowl.store import drivers, load, sessions, tokens, workgroups
+from sparkowl.store import tags as tag_rows
 from sparkowl.store.tables import micros
 
 Input = Mapping[str, Any]
 Output = dict[str, Any]
 
-#: Members of StartSession that the session keeps to be read back.
-_KEPT: Final = (
-    "EngineConfiguration",
-    "ExecutionRole",
-    "MonitoringConfiguration",
-    "NotebookVersion",
-    "Tags",
-    "CopyWorkGroupTags",
-)
-#: The one classification that Athena's Spark engines take.
-_CLASSIFICATION: Final = "spark-defaults"
+#: Members of StartSession that its workgroup may have defaults for.
+_DEFAULTED: Final = ("ExecutionRole", "MonitoringConfiguration")
 
 
 async def start_session(ctx: Context, request: Input) -> Output:
@@ -42,7 +36,6 @@ async def start_session(ctx: Context, request: Input) -> Output:
 
     The row is all that is written here. The supervisor, once woken, launches or adopts a driver.
     """
-    _check_configuration(request)
     asked = tokens.Asked("StartSession", ctx.caller.name, request)
 
     def start(tx: Connection) -> Session:
@@ -51,12 +44,13 @@ async def start_session(ctx: Context, request: Input) -> Output:
             return sessions.get(tx, known)
         work_group = workgroups.get(tx, request["WorkGroup"])
         require_spark(work_group)
-        size = request["EngineConfiguration"].get(
-            "MaxConcurrentDpus", limits.DEFAULT_MAX_CONCURRENT_DPUS
-        )
-        ctx.limits.allow_session(size, live_sessions=sessions.count_live(tx))
-        session = _new_session(ctx, tx, request, work_group)
+        session = _new_session(ctx, request, work_group)
+        if _has_turn(ctx, tx, work_group):
+            session = _with_driver(ctx, tx, session)
+        else:
+            session = domain.created_cold(session, why="there was no room; it waited in the queue")
         sessions.insert_session(tx, session)
+        tag_rows.put(tx, Resource(work_group.name, session.id).key, _tags(tx, request, work_group))
         tokens.insert_token(tx, asked, session.id, session.created_at)
         return session
 
@@ -65,35 +59,19 @@ async def start_session(ctx: Context, request: Input) -> Output:
     return {"SessionId": session.id, "State": session.state}
 
 
-def _check_configuration(request: Input) -> None:
-    configuration = request["EngineConfiguration"]
-    if "NotebookId" in configuration.get("AdditionalConfigs", {}):
-        if "NotebookVersion" not in request:
-            raise InvalidRequest("NotebookVersion is required when NotebookId is provided.")
-        raise InvalidRequest(
-            "EngineConfiguration.AdditionalConfigs.NotebookId: SparkOwl has no notebooks yet."
-        )
-    for classification in configuration.get("Classifications", ()):
-        if classification.get("Name") != _CLASSIFICATION:
-            raise InvalidRequest(
-                "EngineConfiguration.Classifications: Name must be spark-defaults, "
-                f"not {classification.get('Name')}."
-            )
-
-
-def _new_session(ctx: Context, tx: Connection, request: Input, work_group: WorkGroup) -> Session:
+def _new_session(ctx: Context, request: Input, work_group: WorkGroup) -> Session:
+    """The session as it was asked for, with its workgroup's defaults; not yet placed anywhere."""
     now = ctx.clock.now()
     session_id = new_session_id()
     minutes = request.get("SessionIdleTimeoutInMinutes")
     idle_timeout = limits.DEFAULT_IDLE_TIMEOUT if minutes is None else timedelta(minutes=minutes)
-    kept = {name: request[name] for name in _KEPT if name in request}
-    session = Session(
+    return Session(
         id=session_id,
         work_group=work_group.name,
         state=State.CREATING,
         engine_version=work_group.engine_version,
         description=request.get("Description"),
-        request=kept,
+        request=_effective(ctx, request, work_group),
         idle_timeout=idle_timeout,
         output_location=work_group.output_location or ctx.output_location,
         created_at=now,
@@ -101,7 +79,66 @@ def _new_session(ctx: Context, tx: Connection, request: Input, work_group: WorkG
         timeline={"asked": now.timestamp()},
         principal=ctx.caller.name,
     )
-    return _with_warm_driver(tx, session, now)
+
+
+def _effective(ctx: Context, request: Input, work_group: WorkGroup) -> Output:
+    """The members of StartSession that the session keeps: checked, over the workgroup's own."""
+    asked = request["EngineConfiguration"]
+    engine.require_takes(work_group.engine_version, asked)
+    if "NotebookId" in asked.get("AdditionalConfigs", {}):
+        if "NotebookVersion" not in request:
+            raise InvalidRequest("NotebookVersion is required when NotebookId is provided.")
+        raise InvalidRequest(
+            "EngineConfiguration.AdditionalConfigs.NotebookId: SparkOwl has no notebooks yet."
+        )
+    kept = {}
+    if "NotebookVersion" in request:
+        engine.require_notebooks(work_group.engine_version)
+        kept["NotebookVersion"] = request["NotebookVersion"]
+    defaults = work_group.configuration
+    configuration = engine.merged(defaults.get("EngineConfiguration", {}), asked)
+    ctx.limits.require_size(
+        configuration.get("MaxConcurrentDpus", limits.DEFAULT_MAX_CONCURRENT_DPUS)
+    )
+    for name in _DEFAULTED:
+        value = request.get(name, defaults.get(name))
+        if value is not None:
+            kept[name] = value
+    return {"EngineConfiguration": configuration, **kept}
+
+
+def _tags(tx: Connection, request: Input, work_group: WorkGroup) -> Mapping[str, str]:
+    """The session's own tags over those of its workgroup, unless these are not to be copied."""
+    own = tags.from_request(request.get("Tags", ()))
+    if not request.get("CopyWorkGroupTags", True):
+        return tags.with_added({}, own)
+    return tags.with_added(tag_rows.of(tx, Resource(work_group.name).key), own)
+
+
+def _has_turn(ctx: Context, tx: Connection, work_group: WorkGroup) -> bool:
+    """Whether the session may have a driver now. False: it queues; if it may not, this raises."""
+    queues = ctx.limits.queue_when_full
+    full = ctx.limits.full(work_group.name, load.in_use(tx, placed_only=queues))
+    if not queues:
+        if full is not None:
+            raise TooManyRequests(f"{full}.")
+        return True
+    waiting = load.waiting(tx)
+    if full is None and not waiting:
+        return True
+    ctx.limits.require_place(len(waiting))
+    return False
+
+
+def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
+    """The session with a warm driver, or on its way to one of its own."""
+    session = _with_warm_driver(tx, session, session.created_at)
+    if session.state is State.CREATING and not ctx.limits.queue_when_full:
+        starting = drivers.count_starting(tx) + len(load.waiting(tx))
+        lack = ctx.room(starting)
+        if lack is not None:
+            raise TooManyRequests(f"{limits.NO_CAPACITY}: {lack}.")
+    return session
 
 
 def _with_warm_driver(tx: Connection, session: Session, now: datetime) -> Session:
@@ -119,7 +156,7 @@ def _with_warm_driver(tx: Connection, session: Session, now: datetime) -> Sessio
 
 
 async def get_session(ctx: Context, request: Input) -> Output:
-    session = await ctx.store.read(lambda tx: sessions.get(tx, request["SessionId"]))
+    session = await ctx.store.read(lambda tx: _read(tx, request["SessionId"]))
     kept = session.request
     seconds = int(session.idle_timeout.total_seconds())
     until = session.ended_at or ctx.clock.now()
@@ -143,20 +180,33 @@ async def get_session(ctx: Context, request: Input) -> Output:
 
 
 async def get_session_status(ctx: Context, request: Input) -> Output:
-    session = await ctx.store.read(lambda tx: sessions.get(tx, request["SessionId"]))
+    session = await ctx.store.read(lambda tx: _read(tx, request["SessionId"]))
     return {"SessionId": session.id, "Status": _status(session)}
+
+
+def _read(tx: Connection, session_id: str) -> Session:
+    """The session; while it waits for a driver, its reason says at which place."""
+    session = sessions.get(tx, session_id)
+    if session.state is not State.CREATING:
+        return session
+    line = [waiting.session_id for waiting in load.waiting(tx)]
+    if session.id not in line:
+        return session
+    reason = domain.queued_reason(line.index(session.id) + 1, len(line))
+    return replace(session, reason=reason)
 
 
 async def list_sessions(ctx: Context, request: Input) -> Output:
     """Newest first; without a state, those that are active, as AWS documents it."""
     asked = request.get("StateFilter")
     states = domain.ACTIVE if asked is None else frozenset({State(asked)})
-    name = request["WorkGroup"]
 
     def read(tx: Connection) -> Output:
-        workgroups.get(tx, name)
+        work_group = workgroups.get(tx, request["WorkGroup"])
         rows, token = Pages(ctx.paging_key, "ListSessions", request, 100).page(
-            lambda after, limit: sessions.list_page(tx, name, states, after=after, limit=limit),
+            lambda after, limit: sessions.list_page(
+                tx, work_group, states, after=after, limit=limit
+            ),
             lambda session: (micros(session.created_at), session.id),
         )
         return {"Sessions": [_summary(session) for session in rows], "NextToken": token}

@@ -1,4 +1,4 @@
-"""Workgroups and engines, as far as they can be read."""
+"""The workgroup operations, and the lists of engines and sizes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,98 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from sparkowl.domain.workgroup import ENGINE_VERSIONS, SPARK_ENGINES, WorkGroup
+from sparkowl.domain import session as session_domain
+from sparkowl.domain import tags
+from sparkowl.domain import workgroup as domain
+from sparkowl.domain.arns import Resource
+from sparkowl.domain.engine import ENGINE_VERSIONS
+from sparkowl.domain.errors import InvalidRequest
+from sparkowl.domain.ids import SessionId
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import workgroups
+from sparkowl.store import sessions, workgroups
+from sparkowl.store import tags as tag_rows
 
 Input = Mapping[str, Any]
 Output = dict[str, Any]
 
+#: AWS's quota for an account and region.
+MAX_WORK_GROUPS: Final = 1000
 #: The runtime that Athena's model gives as its example; sizes are fixed at one DPU.
 _DPU_SIZES: Final = (("Athena notebook version 1", (1,)),)
+
+
+async def create_work_group(ctx: Context, request: Input) -> Output:
+    """A new workgroup. The texts of the refusals are ones that CloudFormation looks for."""
+    name = request["Name"]
+    if request.get("Tags") == []:
+        raise InvalidRequest("Tags provided upon WorkGroup creation must not be empty")
+    added = tags.with_added({}, tags.from_request(request.get("Tags", ())))
+    work_group = domain.create(
+        name,
+        request.get("Configuration", {}),
+        description=request.get("Description"),
+        at=ctx.clock.now(),
+    )
+
+    def write(tx: Connection) -> None:
+        if workgroups.find(tx, name) is not None:
+            raise InvalidRequest(f"WorkGroup {name} is already created.")
+        if workgroups.count(tx) >= MAX_WORK_GROUPS:
+            raise InvalidRequest(f"An account has at most {MAX_WORK_GROUPS} workgroups.")
+        workgroups.insert_work_group(tx, work_group)
+        tag_rows.put(tx, Resource(name).key, added)
+
+    await ctx.store.write(write)
+    return {}
+
+
+async def update_work_group(ctx: Context, request: Input) -> Output:
+    """What is named is changed. Sessions that have started keep what they started with."""
+    state = request.get("State")
+
+    def write(tx: Connection) -> None:
+        changed = domain.update(
+            workgroups.get(tx, request["WorkGroup"]),
+            request.get("ConfigurationUpdates", {}),
+            description=request.get("Description"),
+            state=None if state is None else domain.State(state),
+        )
+        workgroups.replace(tx, changed)
+
+    await ctx.store.write(write)
+    return {}
+
+
+async def delete_work_group(ctx: Context, request: Input) -> Output:
+    """Delete a workgroup without live sessions; with RecursiveDeleteOption these are ended.
+
+    What has ended stays readable by its id.
+    """
+    name = request["WorkGroup"]
+    if name == domain.PRIMARY:
+        raise InvalidRequest(f"WorkGroup {name} cannot be deleted.")
+    now = ctx.clock.now()
+
+    def write(tx: Connection) -> list[SessionId]:
+        workgroups.get(tx, name)
+        live = [session.id for session in sessions.list_live(tx, name)]
+        if live and not request.get("RecursiveDeleteOption"):
+            raise InvalidRequest(
+                f"WorkGroup {name} is not empty: {len(live)} of its sessions are live. End them, "
+                "or set RecursiveDeleteOption."
+            )
+        for session_id in live:
+            reason = session_domain.WORK_GROUP_DELETED_REASON
+            event = session_domain.Event.TERMINATE_ASKED
+            sessions.change(tx, session_id, event, at=now, reason=reason)
+        workgroups.delete_work_group(tx, name)
+        tag_rows.clear(tx, Resource(name).key)
+        return live
+
+    for session_id in await ctx.store.write(write):
+        ctx.wake(session_id)
+    return {}
 
 
 async def get_work_group(ctx: Context, request: Input) -> Output:
@@ -26,21 +108,10 @@ async def get_work_group(ctx: Context, request: Input) -> Output:
             "Name": work_group.name,
             "State": work_group.state,
             "Description": work_group.description,
-            "Configuration": _configuration(ctx, work_group),
+            "Configuration": work_group.configuration,
             "CreationTime": work_group.created_at,
         }
     }
-
-
-def _configuration(ctx: Context, work_group: WorkGroup) -> Output:
-    """As it was sent; a Spark workgroup that names no output location shows the one it uses."""
-    if work_group.output_location is not None or work_group.engine_version not in SPARK_ENGINES:
-        return dict(work_group.configuration)
-    result = {
-        **work_group.configuration.get("ResultConfiguration", {}),
-        "OutputLocation": ctx.output_location,
-    }
-    return {**work_group.configuration, "ResultConfiguration": result}
 
 
 async def list_work_groups(ctx: Context, request: Input) -> Output:
@@ -66,9 +137,9 @@ async def list_work_groups(ctx: Context, request: Input) -> Output:
     return await ctx.store.read(read)
 
 
-def _visible(ctx: Context, tx: Connection, after: str | None, limit: int) -> list[WorkGroup]:
+def _visible(ctx: Context, tx: Connection, after: str | None, limit: int) -> list[domain.WorkGroup]:
     """A page is full unless the list ends: what is not shown takes no place in it."""
-    found: list[WorkGroup] = []
+    found: list[domain.WorkGroup] = []
     while len(found) < limit:
         rows = workgroups.list_page(tx, after=after, limit=limit)
         for row in rows:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import DriverId, SessionId
@@ -88,17 +88,6 @@ def count_starting(connection: Connection) -> int:
         select(func.count())
         .select_from(tables.drivers)
         .where(_t.ended_at.is_(None), _t.ready_at.is_(None))
-    )
-    return int(connection.execute(query).scalar_one())
-
-
-def count_wanted(connection: Connection) -> int:
-    """Sessions that still wait for a driver of their own."""
-    has_driver = exists().where(_t.session_id == tables.sessions.c.id)
-    query = (
-        select(func.count())
-        .select_from(tables.sessions)
-        .where(tables.sessions.c.ended_at.is_(None), ~has_driver)
     )
     return int(connection.execute(query).scalar_one())
 

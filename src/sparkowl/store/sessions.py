@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from sparkowl.domain.errors import Conflict, InvalidRequest
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.session import TERMINAL, Event, Session, State, apply
+from sparkowl.domain.workgroup import WorkGroup
 from sparkowl.store import tables
 from sparkowl.store.history import ASKED, Change, History
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
@@ -130,16 +131,20 @@ def set_timeline(connection: Connection, session: Session) -> None:
 
 def list_page(
     connection: Connection,
-    work_group: str,
+    work_group: WorkGroup,
     states: Collection[State],
     *,
     after: tuple[int, str] | None,
     limit: int,
 ) -> Sequence[Session]:
-    """Newest first, from behind ``after`` (creation time in microseconds, id)."""
+    """Newest first, from behind ``after`` (creation time in microseconds, id).
+
+    A workgroup that was deleted and made again does not show its namesake's sessions.
+    """
     query = (
         select(tables.sessions)
-        .where(_t.work_group == work_group, _t.state.in_([str(state) for state in states]))
+        .where(_t.work_group == work_group.name, _t.created_at >= micros(work_group.created_at))
+        .where(_t.state.in_([str(state) for state in states]))
         .order_by(_t.created_at.desc(), _t.id.desc())
         .limit(limit)
     )
@@ -155,15 +160,12 @@ def _older(after: tuple[int, str]) -> ColumnElement[bool]:
     return tuple_(_t.created_at, _t.id) < after
 
 
-def list_live(connection: Connection) -> Sequence[Session]:
-    """Sessions that have not ended."""
-    rows = connection.execute(select(tables.sessions).where(_t.ended_at.is_(None)))
-    return [_session(row) for row in rows]
-
-
-def count_live(connection: Connection) -> int:
-    query = select(func.count()).select_from(tables.sessions).where(_t.ended_at.is_(None))
-    return int(connection.execute(query).scalar_one())
+def list_live(connection: Connection, work_group: str | None = None) -> Sequence[Session]:
+    """Sessions that have not ended, of one workgroup or of all."""
+    query = select(tables.sessions).where(_t.ended_at.is_(None))
+    if work_group is not None:
+        query = query.where(_t.work_group == work_group)
+    return [_session(row) for row in connection.execute(query)]
 
 
 def history(connection: Connection, session_id: str) -> Sequence[Change]:

@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from sparkowl.domain.arns import Resource
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.workgroup import State, WorkGroup
 from sparkowl.store import tables
@@ -35,19 +34,26 @@ def insert_work_group(connection: Connection, work_group: WorkGroup) -> None:
     connection.execute(
         insert(tables.workgroups).values(
             name=work_group.name,
-            state=str(work_group.state),
-            description=work_group.description,
-            configuration=json.dumps(dict(work_group.configuration)),
             created_at=micros(work_group.created_at),
+            **_changing(work_group),
         )
     )
 
 
-def has_tags(connection: Connection, name: str) -> bool:
-    """Whether the workgroup, which need not exist, has any tag."""
-    resource = Resource(name).key
-    query = select(tables.tags.c.key).where(tables.tags.c.resource == resource).limit(1)
-    return connection.execute(query).first() is not None
+def replace(connection: Connection, work_group: WorkGroup) -> None:
+    """Write what UpdateWorkGroup changed, in the transaction that read it."""
+    connection.execute(
+        update(tables.workgroups).where(_t.name == work_group.name).values(**_changing(work_group))
+    )
+
+
+def delete_work_group(connection: Connection, name: str) -> None:
+    connection.execute(delete(tables.workgroups).where(_t.name == name))
+
+
+def count(connection: Connection) -> int:
+    query = select(func.count()).select_from(tables.workgroups)
+    return int(connection.execute(query).scalar_one())
 
 
 def list_page(connection: Connection, *, after: str | None, limit: int) -> Sequence[WorkGroup]:
@@ -56,6 +62,14 @@ def list_page(connection: Connection, *, after: str | None, limit: int) -> Seque
     if after is not None:
         query = query.where(_t.name > after)
     return [_work_group(row) for row in connection.execute(query)]
+
+
+def _changing(work_group: WorkGroup) -> dict[str, Any]:
+    return {
+        "state": str(work_group.state),
+        "description": work_group.description,
+        "configuration": json.dumps(dict(work_group.configuration)),
+    }
 
 
 def _work_group(row: Row[Any]) -> WorkGroup:

@@ -14,8 +14,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from sparkowl.domain.driver import Driver, expired, fingerprint
+from sparkowl.domain.engine import SPARK_4_1
 from sparkowl.domain.ids import new_driver_id
-from sparkowl.domain.workgroup import SPARK_4_1
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.store import drivers
 from sparkowl.supervisor.sessions import Means, bucket_folders, end_driver
@@ -108,11 +108,12 @@ class Pool:
         )
 
         def write(tx: Connection) -> bool:
-            taken = drivers.count_starting(tx) + drivers.count_wanted(tx)
-            room = taken < means.starts_at_once
-            if room:
-                drivers.insert_driver(tx, new)
-            return room
+            starting = drivers.count_starting(tx)
+            room = starting < means.starts_at_once and means.launcher.room(starting) is None
+            if not room or means.next_in_line(tx) is not None:
+                return False
+            drivers.insert_driver(tx, new)
+            return True
 
         if not await means.store.write(write):
             return Rest(LOOK_STARTING_S)

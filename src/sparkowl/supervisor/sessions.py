@@ -18,11 +18,12 @@ from sparkowl.domain import session as domain
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.ids import SessionId, new_driver_id
+from sparkowl.domain.limits import Limits
 from sparkowl.domain.session import Event, Patience, Session, Situation
 from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.objects.files import Files
-from sparkowl.store import Store, calculations, drivers, sessions
+from sparkowl.store import Store, calculations, drivers, load, sessions
 from sparkowl.supervisor import outputs
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
@@ -54,6 +55,14 @@ class Means:
     stop_grace_s: float
     #: Drivers that may be starting at once: starts share the processors.
     starts_at_once: int
+    limits: Limits
+
+    def next_in_line(self, tx: Connection) -> SessionId | None:
+        """The waiting session that may have the next driver, if there is room for one now."""
+        starting = drivers.count_starting(tx)
+        if starting >= self.starts_at_once or self.launcher.room(starting) is not None:
+            return None
+        return self.limits.next_in_line(load.waiting(tx), load.in_use(tx, placed_only=True))
 
 
 class Sessions:
@@ -153,6 +162,8 @@ class Sessions:
             driver = await self._intend(session, review)
             if driver is None:
                 return Rest(LOOK_UNLINKED_S)
+            if driver.handle is not None:
+                return None
         if handle is None:
             try:
                 handle = await means.launcher.launch(
@@ -172,8 +183,13 @@ class Sessions:
         return None
 
     async def _intend(self, session: Session, review: properties.Review) -> Driver | None:
-        """The row of a new driver; None while as many as may are starting."""
+        """The row of the session's driver; None while others have their turn.
+
+        A warm one may have become ready while the session waited.
+        """
         means = self._means
+        if await means.store.read(means.next_in_line) != session.id:
+            return None
         new = Driver(
             id=new_driver_id(),
             session_id=session.id,
@@ -182,8 +198,12 @@ class Sessions:
         )
 
         def write(tx: Connection) -> Driver | None:
-            if drivers.count_starting(tx) >= means.starts_at_once:
+            if means.next_in_line(tx) != session.id:
                 return None
+            warm = drivers.take_warm(tx, new.fingerprint, session.id)
+            if warm is not None:
+                sessions.set_timeline(tx, replace(session, timeline=domain.warm(session)))
+                return warm
             drivers.insert_driver(tx, new)
             return new
 

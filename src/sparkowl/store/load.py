@@ -1,0 +1,54 @@
+"""What is in use, and who waits: the few live sessions, found over the index of those."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import Connection, and_, exists, func, select
+
+from sparkowl.domain.ids import SessionId
+from sparkowl.domain.limits import Use, Waiting
+from sparkowl.domain.session import State
+from sparkowl.store import tables
+
+_s: Final = tables.sessions.c
+_d: Final = tables.drivers.c
+_e: Final = tables.executors.c
+
+_HAS_DRIVER: Final = exists().where(_d.session_id == _s.id)
+_WAITS: Final = and_(_s.ended_at.is_(None), _s.state == str(State.CREATING), ~_HAS_DRIVER)
+#: Every live session, also one that still waits for its driver.
+_SESSIONS: Final = (
+    select(_s.work_group, func.count().label("sessions"))
+    .where(_s.ended_at.is_(None))
+    .group_by(_s.work_group)
+)
+#: Those that have a driver.
+_PLACED: Final = _SESSIONS.where(~_WAITS)
+#: Executors beside the coordinator; four cores are a DPU.
+_WORKERS: Final = (
+    select(_s.work_group, func.sum((_e.cores + 3) // 4).label("dpus"))
+    .join_from(tables.executors, tables.drivers, _d.id == _e.driver_id)
+    .join(tables.sessions, _s.id == _d.session_id)
+    .where(_s.ended_at.is_(None), _e.ended_at.is_(None), _e.executor_id != "driver")
+    .group_by(_s.work_group)
+)
+_IN_LINE: Final = select(_s.id, _s.work_group).where(_WAITS).order_by(_s.created_at, _s.id)
+
+
+def in_use(connection: Connection, *, placed_only: bool) -> Mapping[str, Use]:
+    """By workgroup. ``placed_only``: without the sessions that wait for a driver."""
+    sessions = connection.execute(_PLACED if placed_only else _SESSIONS).all()
+    workers = {row.work_group: int(row.dpus) for row in connection.execute(_WORKERS)}
+    return {
+        row.work_group: Use(
+            sessions=row.sessions, dpus=row.sessions + workers.get(row.work_group, 0)
+        )
+        for row in sessions
+    }
+
+
+def waiting(connection: Connection) -> Sequence[Waiting]:
+    """Sessions without a driver, the longest-waiting first."""
+    return [Waiting(SessionId(row.id), row.work_group) for row in connection.execute(_IN_LINE)]
