@@ -425,8 +425,9 @@ def test_a_request_that_names_two_keys_is_never_verified_for_the_one_not_looked_
     signed = athena()
     named = dict(signed.headers)["authorization"]
     other = named.replace(KEY, "AKIAOTHER")
+    rest = [header for header in signed.headers if header[0] != "authorization"]
     for pair in ([other, named], [named, other], [f"x Credential=AKIAOTHER/x,{named}"]):
-        headers = [*(("authorization", value) for value in pair), *signed.headers[:-1]]
+        headers = [*(("authorization", value) for value in pair), *rest]
         request = SignedRequest(signed.method, signed.raw_path, signed.query, headers)
         claimed = sigv4.claimed_key(request)
         with suppress(sigv4.SignatureError):
