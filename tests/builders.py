@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculations
 from sparkowl.domain import session as sessions
+from sparkowl.domain.arns import Account
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import (
@@ -16,7 +18,12 @@ from sparkowl.domain.ids import (
     new_driver_id,
     new_session_id,
 )
+from sparkowl.domain.limits import Limits
+from sparkowl.domain.policy import ROOT
 from sparkowl.domain.session import Patience, Session, Situation
+from sparkowl.launchers import engines
+from sparkowl.operations import Context
+from sparkowl.store import Store
 
 AT: Final = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 LATER: Final = AT + timedelta(minutes=1)
@@ -79,3 +86,20 @@ def make_situation(**changes: Any) -> Situation:
         driver=make_driver(), alive=True, linked=True, silent_since=None, calculation=None
     )
     return replace(situation, **changes)
+
+
+def make_context(store: Store, **changes: Any) -> Context:
+    """What operations get, without a server: nobody is woken, and there is always room."""
+    context = Context(
+        store=store,
+        clock=Manual(AT),
+        account=Account(),
+        limits=Limits(),
+        sparks=engines.sparks({}),
+        output_location="s3://results",
+        paging_key=b"k" * 32,
+        wake=lambda session_id: None,
+        room=lambda starting: None,
+        caller=ROOT,
+    )
+    return replace(context, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -14,10 +15,12 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
+from tests.keys import Statement, make_key
 from tests.wire.answers import require_model
 
 from sparkowl import app
-from sparkowl.config import Settings
+from sparkowl.access.register import NewKey
+from sparkowl.config import AUDIT_FILE, Settings
 from sparkowl.credentials import Credentials
 from sparkowl.launchers.fake import FakeLauncher
 
@@ -33,6 +36,7 @@ class Server:
 
     running: app.Running
     loop: asyncio.AbstractEventLoop
+    data_dir: Path
 
     @property
     def url(self) -> str:
@@ -64,6 +68,19 @@ class Server:
             aws_secret_access_key=changes.pop("secret", keys.secret_access_key),
             config=Config(**(options | changes)),
         )
+
+    def principal(self, name: str, *statements: Statement) -> NewKey:
+        """A key of a principal who may do what the statements say."""
+        return make_key(self.data_dir, name, *statements)
+
+    def client_of(self, key: NewKey, service: str = "athena", **changes: Any) -> Any:
+        """A client of whoever has that key."""
+        return self.client(service, key_id=key.id, secret=key.secret, **changes)
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The audit log."""
+        lines = (self.data_dir / AUDIT_FILE).read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def do(self, work: Callable[[], Any]) -> Any:
         """Run ``work`` in the server's event loop."""
@@ -97,7 +114,9 @@ def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        await app.serve(chosen, stop, lambda running: ready.set_result(Server(running, loop)))
+        await app.serve(
+            chosen, stop, lambda running: ready.set_result(Server(running, loop, data_dir))
+        )
 
     def thread() -> None:
         try:

@@ -22,8 +22,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from sparkowl import credentials
+from sparkowl.access.audit import Audit
+from sparkowl.access.keyring import Keyring
 from sparkowl.clock import Clock, System
-from sparkowl.config import ADDRESS_FILE, RateSection, Settings
+from sparkowl.config import ADDRESS_FILE, AUDIT_FILE, DATABASE_FILE, RateSection, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget, Period
@@ -77,6 +79,7 @@ class Running:
     launcher: Launcher
     #: The environments of engines that have one, by engine name.
     registered: Mapping[str, Environment]
+    audit: Audit
 
 
 async def serve(
@@ -108,6 +111,7 @@ async def serve(
             await supervisor.stop(keep_sessions=settings.keep_sessions)
         finally:
             asgi.close()
+            running.audit.close()
             running.store.close()
 
 
@@ -121,7 +125,7 @@ def _assemble(
         files = Files(data_dir / "buckets", data_dir / "staging")
         registered = _registered(settings, data_dir)
         sparks = engines.sparks(registered)
-        store = Store.open(data_dir / "sparkowl.db")
+        store = Store.open(data_dir / DATABASE_FILE)
     except (credentials.BadCredentials, EngineError, NewerDatabase, ObjectError, OSError) as error:
         raise StartError(str(error)) from error
     except DatabaseError as error:
@@ -168,9 +172,11 @@ def _assemble(
         ),
         budgets=budgets,
     )
+    keyring = Keyring(store, data_dir, keys, clock)
+    audit = _audit(settings, data_dir)
     asgi = Server(
-        AthenaDoor(context, keys.secret_of, rates, settings.limits.request_body_bytes),
-        S3Door(files, keys.secret_of, clock, settings.region),
+        AthenaDoor(context, keyring, audit, rates, settings.limits.request_body_bytes),
+        S3Door(files, keyring, audit, clock, settings.region),
         DriversDoor(links),
     )
     running = Running(
@@ -180,8 +186,15 @@ def _assemble(
         files=files,
         launcher=launcher,
         registered=registered,
+        audit=audit,
     )
     return running, supervisor, asgi
+
+
+def _audit(settings: Settings, data_dir: Path) -> Audit:
+    chosen = settings.audit
+    path = chosen.file or data_dir / AUDIT_FILE
+    return Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -405,6 +418,8 @@ async def _answering(asgi: Server, listener: socket.socket) -> AsyncIterator[Non
         lifespan="off",
         log_config=None,
         access_log=False,
+        # Uvicorn would believe whatever X-Forwarded-For a caller on this machine sends.
+        proxy_headers=False,
         timeout_graceful_shutdown=2,
         # A link that is half dead is found by these pings, not by TCP.
         ws_ping_interval=10,

@@ -23,6 +23,10 @@ from pydantic_settings import (
 
 #: In the data directory: where the running server listens, and its process.
 ADDRESS_FILE: Final = "server.json"
+#: In the data directory: one line per call.
+AUDIT_FILE: Final = "audit.jsonl"
+#: In the data directory: the rows.
+DATABASE_FILE: Final = "sparkowl.db"
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -134,6 +138,14 @@ class LimitsSection(_Section):
 
     request_body_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     """Largest body of an API request. Objects are not limited by it."""
+
+
+class AuditSection(_Section):
+    enabled: bool = True
+    """Write one line per call, of both doors: who did what, to what, and how it ended."""
+
+    file: Path | None = None
+    """Where the lines go. Default: ``audit.jsonl`` in the data directory."""
 
 
 class RateSection(_Section):
@@ -262,6 +274,7 @@ class Settings(BaseSettings):
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
+    audit: AuditSection = AuditSection()
 
     rates: RatesSection = RatesSection()
 

@@ -7,7 +7,10 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +24,11 @@ class BadCredentials(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The key pair of the API's caller, and the secret behind the server's own tokens."""
+    """The first key, and the secret behind the server's own tokens."""
 
     access_key_id: str
     secret_access_key: str
     server_secret: str
-
-    def secret_of(self, access_key_id: str) -> str | None:
-        """The secret of an access key; None for one that is not ours."""
-        return self.secret_access_key if access_key_id == self.access_key_id else None
 
     def key_for(self, purpose: str) -> bytes:
         """A key of its own for each purpose."""
@@ -54,22 +53,52 @@ def load_or_create(data_dir: Path) -> Credentials:
     known = load(data_dir)
     if known is not None:
         return known
-    new = Credentials(
-        # Looks like AWS's, so that tools which check the form take it.
-        "AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16)),
-        secrets.token_urlsafe(30),
-        secrets.token_urlsafe(32),
-    )
+    new = Credentials(*new_pair(), secrets.token_urlsafe(32))
+    with _written(data_dir, new) as aside:
+        try:
+            os.link(aside, data_dir / _FILE)
+        except FileExistsError:
+            return load_or_create(data_dir)
+    return new
+
+
+def new_pair() -> tuple[str, str]:
+    """The id of a new access key, and its secret."""
+    # Looks like AWS's, so that tools which check the form take it.
+    key_id = "AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+    return key_id, secrets.token_urlsafe(30)
+
+
+def replace_file(data_dir: Path, new: Credentials) -> None:
+    """Put other keys in the place of those of a data directory: all of them or none."""
+    with _written(data_dir, new) as aside:
+        aside.rename(data_dir / _FILE)
+
+
+def stamp(data_dir: Path) -> tuple[int, ...]:
+    """What changes whenever the file is replaced or written; empty when there is none."""
+    try:
+        found = (data_dir / _FILE).stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def made_at(data_dir: Path) -> datetime:
+    """When the first key was made."""
+    return datetime.fromtimestamp((data_dir / _FILE).stat().st_mtime, UTC)
+
+
+@contextmanager
+def _written(data_dir: Path, new: Credentials) -> Iterator[Path]:
+    """The keys in a file beside the real one, on disk, readable for its owner only."""
     aside = data_dir / f"{_FILE}.{secrets.token_hex(4)}"
     descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(new), file)
-        file.flush()
-        os.fsync(file.fileno())
     try:
-        os.link(aside, data_dir / _FILE)
-    except FileExistsError:
-        return load_or_create(data_dir)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(new), file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield aside
     finally:
-        aside.unlink()
-    return new
+        aside.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from sparkowl import credentials
@@ -40,11 +41,18 @@ def test_servers_that_start_at_once_get_the_same_keys(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["credentials.json"]
 
 
-def test_only_the_own_key_has_a_secret(tmp_path: Path) -> None:
-    keys = credentials.load_or_create(tmp_path)
+def test_replaced_keys_are_there_whole_and_as_private_as_before(tmp_path: Path) -> None:
+    made = credentials.load_or_create(tmp_path)
+    before = credentials.stamp(tmp_path)
+    new = replace(made, access_key_id="AKIANEW", secret_access_key="new")
 
-    assert keys.secret_of(keys.access_key_id) == keys.secret_access_key
-    assert keys.secret_of("AKIAAAAAAAAAAAAAAAAA") is None
+    credentials.replace_file(tmp_path, new)
+
+    assert credentials.load(tmp_path) == new
+    assert new.key_for("links") == made.key_for("links")
+    assert credentials.stamp(tmp_path) != before
+    assert stat.S_IMODE((tmp_path / "credentials.json").stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["credentials.json"]
 
 
 def test_every_purpose_has_a_key_of_its_own(tmp_path: Path) -> None:

@@ -17,14 +17,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.builders import AT, make_calculation, make_driver, make_session
+from tests.builders import AT, make_calculation, make_context, make_driver, make_session
 
-from sparkowl import clock
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
-from sparkowl.domain.arns import Account
 from sparkowl.domain.errors import InvalidRequest
-from sparkowl.domain.limits import Limits
 from sparkowl.domain.workgroup import built_in
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.protocol import model
@@ -50,16 +47,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
 
 
 def context_of(store: Store, key: bytes = b"k" * 32) -> Context:
-    return Context(
-        store=store,
-        clock=clock.Manual(AT),
-        account=Account(),
-        limits=Limits(),
-        output_location="s3://results",
-        paging_key=key,
-        wake=lambda session_id: None,
-        room=lambda starting: None,
-    )
+    return make_context(store, paging_key=key)
 
 
 async def call(context: Context, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from benchmarks import history
 from sqlalchemy import event
+from tests.builders import make_context
 
 from sparkowl.clock import System
-from sparkowl.domain.arns import Account
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.store import Store, calculations, drivers, load, sessions
@@ -58,16 +58,7 @@ class Place:
     path: Path
 
     def context(self, **limits: Any) -> Context:
-        return Context(
-            store=self.store,
-            clock=System(),
-            account=Account(),
-            limits=Limits(account=Quota(), **limits),
-            output_location="s3://results",
-            paging_key=b"k" * 32,
-            wake=lambda session_id: None,
-            room=lambda starting: None,
-        )
+        return make_context(self.store, clock=System(), limits=Limits(account=Quota(), **limits))
 
     def plans(self) -> Iterator[tuple[str, list[str]]]:
         """Each statement that was caught, and the lines of its plan."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import quote, urlencode, urlsplit
@@ -405,6 +406,50 @@ def test_chunk_signatures_are_those_of_the_documentation() -> None:
         digest = hashlib.sha256(b"a" * size).hexdigest()
         previous = sigv4.chunk_signature(signature, previous, digest)
         assert previous == wanted
+
+
+# --- the key that a request names -------------------------------------------------------------
+
+
+def test_the_named_key_is_the_one_that_is_verified() -> None:
+    presigned = AWSRequest("GET", f"http://{HOST}/b/k")
+    S3SigV4QueryAuth(Credentials(KEY, SECRET), "s3", "us-east-1", expires=60).add_auth(presigned)
+
+    for request in (athena(), s3("GET", "/b/k"), received(presigned)):
+        assert sigv4.claimed_key(request) == KEY
+    assert sigv2.claimed_key(presigned_v2("GET", "/b/k").query) == KEY
+
+
+def test_a_request_that_names_two_keys_is_never_verified_for_the_one_not_looked_up() -> None:
+    """Doors look up the key that is named first, and have the secret of no other."""
+    signed = athena()
+    named = dict(signed.headers)["authorization"]
+    other = named.replace(KEY, "AKIAOTHER")
+    rest = [header for header in signed.headers if header[0] != "authorization"]
+    for pair in ([other, named], [named, other], [f"x Credential=AKIAOTHER/x,{named}"]):
+        headers = [*(("authorization", value) for value in pair), *rest]
+        request = SignedRequest(signed.method, signed.raw_path, signed.query, headers)
+        claimed = sigv4.claimed_key(request)
+        with suppress(sigv4.SignatureError):
+            verified = sigv4.verify(
+                request,
+                secret_of={claimed: SECRET}.get,
+                now=now(),
+                service="athena",
+                body=b"{}",
+            )
+            assert verified.access_key_id == claimed
+
+
+@given(st.binary(), st.binary())
+def test_whatever_comes_names_a_key_or_none(header: bytes, query: bytes) -> None:
+    headers = [("authorization", header.decode("latin-1"))]
+    asked = f"X-Amz-Credential={query.decode('latin-1')}"
+
+    for given_headers in (headers, []):
+        request = SignedRequest("GET", "/", asked, given_headers)
+        assert isinstance(sigv4.claimed_key(request), str | None)
+    assert isinstance(sigv2.claimed_key(asked.replace("X-Amz-Credential", "AWSAccessKeyId")), str)
 
 
 # --- version 2 --------------------------------------------------------------------------------

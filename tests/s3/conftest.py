@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +20,15 @@ import uvicorn
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials as Signing
+from tests.keys import Statement, make_key, opened
 
+from sparkowl import credentials
+from sparkowl.access.audit import Audit
+from sparkowl.access.keyring import Keyring
 from sparkowl.clock import Manual
+from sparkowl.config import AUDIT_FILE, DATABASE_FILE
+from sparkowl.credentials import Credentials
 from sparkowl.objects.files import Files
 from sparkowl.s3.door import S3Door
 
@@ -30,8 +38,8 @@ KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
     """Botocore's signer, for a payload field that we choose."""
 
-    def __init__(self, credentials: Credentials, chosen: str) -> None:
-        super().__init__(credentials, "s3", "us-east-1")
+    def __init__(self, signing: Signing, chosen: str) -> None:
+        super().__init__(signing, "s3", "us-east-1")
         self._chosen = chosen
 
     def payload(self, request: AWSRequest) -> str:
@@ -60,10 +68,21 @@ class Served:
     clock: Manual
     port: int
     region: str
+    #: Its database, keys and audit log.
+    folder: Path
     key: str = KEY
     secret: str = SECRET
     #: Bodies of requests may be generators, so that none is in memory.
     timeout_s: float = field(default=60)
+
+    def principal(self, name: str, *statements: Statement, **config: Any) -> Any:
+        """A client of a principal who may do what the statements say."""
+        made = make_key(self.folder, name, *statements)
+        return self.client(key=made.id, secret=made.secret, **config)
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The audit log."""
+        return [json.loads(line) for line in (self.folder / AUDIT_FILE).read_text().splitlines()]
 
     @property
     def url(self) -> str:
@@ -85,7 +104,7 @@ class Served:
     ) -> dict[str, str]:
         """The headers of a request, signed."""
         request = AWSRequest(method, self.url + path, headers=dict(headers))
-        _Signer(Credentials(self.key, self.secret), payload).add_auth(request)
+        _Signer(Signing(self.key, self.secret), payload).add_auth(request)
         return dict(request.headers.items())
 
     def send(
@@ -115,20 +134,36 @@ Start = Callable[..., contextlib.AbstractContextManager[Served]]
 
 @contextlib.contextmanager
 def _serving(folder: Path, region: str = "us-east-1") -> Iterator[Served]:
-    files = Files(folder / "buckets", folder / "staging")
+    # Apart from the database and the keys, so that tests can see what the door itself leaves.
+    objects = folder / "objects"
+    objects.mkdir(parents=True)
+    files = Files(objects / "buckets", objects / "staging")
     clock = Manual(datetime.now(UTC))
-    door = S3Door(files, {KEY: SECRET}.get, clock, region)
+    first = Credentials(KEY, SECRET, "the server's own secret")
+    credentials.replace_file(folder, first)
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(door, lifespan="off", log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    started: Future[uvicorn.Server] = Future()
+
+    def run() -> None:
+        # The store belongs to the thread that opens it.
+        with opened(folder / DATABASE_FILE) as store:
+            audit = Audit(folder / AUDIT_FILE)
+            door = S3Door(files, Keyring(store, folder, first, clock), audit, clock, region)
+            config = uvicorn.Config(door, lifespan="off", log_level="warning", access_log=False)
+            server = uvicorn.Server(config)
+            started.set_result(server)
+            server.run(sockets=[listening])
+            door.close()
+            audit.close()
+
+    thread = threading.Thread(target=run)
     thread.start()
+    server = started.result(30)
     try:
-        yield Served(files, clock, listening.getsockname()[1], region)
+        yield Served(files, clock, listening.getsockname()[1], region, folder)
     finally:
         server.should_exit = True
         thread.join()
-        door.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -11,11 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparkowl import credentials
+from sparkowl.access.audit import Audit
+from sparkowl.access.keyring import Keyring
 from sparkowl.clock import System
 from sparkowl.s3 import xml
 from sparkowl.s3.conditions import range_of
 from sparkowl.s3.door import S3Door
 from sparkowl.s3.errors import S3Error
+from sparkowl.store import Store
 
 if TYPE_CHECKING:
     from tests.s3.conftest import Served
@@ -92,8 +97,11 @@ def test_what_is_no_operation_is_refused(
     assert reply.headers["x-amz-request-id"]
 
 
-def test_the_door_speaks_http_only(served: Served) -> None:
-    door = S3Door(served.files, {"key": "secret"}.get, System(), "us-east-1")
+def test_the_door_speaks_http_only(served: Served, tmp_path: Path) -> None:
+    first = credentials.load_or_create(tmp_path)
+    store = Store.open(tmp_path / "rows.db")
+    keyring = Keyring(store, tmp_path, first, System())
+    door = S3Door(served.files, keyring, Audit(None), System(), "us-east-1")
 
     async def nothing() -> dict[str, object]:
         return {}
@@ -104,6 +112,7 @@ def test_the_door_speaks_http_only(served: Served) -> None:
     with pytest.raises(ValueError, match="websocket"):
         asyncio.run(door({"type": "websocket"}, nothing, nowhere))
     door.close()
+    store.close()
 
 
 # --- XML --------------------------------------------------------------------------------------

@@ -25,14 +25,21 @@ SERVER = """
 import socket, sys
 from pathlib import Path
 import uvicorn
+from sparkowl.access.audit import Audit
+from sparkowl.access.keyring import Keyring
 from sparkowl.clock import System
+from sparkowl.credentials import Credentials, replace_file
 from sparkowl.objects.files import Files
 from sparkowl.s3.door import S3Door
+from sparkowl.store import Store
 
 folder = Path(sys.argv[2])
 files = Files(folder / "buckets", folder / "staging")
 files.create_bucket("lake")
-door = S3Door(files, {"AKID": "secret"}.get, System(), "us-east-1")
+first = Credentials("AKID", "secret", "server")
+replace_file(folder, first)
+keyring = Keyring(Store.open(folder / "rows.db"), folder, first, System())
+door = S3Door(files, keyring, Audit(None), System(), "us-east-1")
 config = uvicorn.Config(door, lifespan="off", log_level="warning", access_log=False)
 uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 """

@@ -255,15 +255,15 @@ async def test_workgroups_are_listed_by_name(store: Store) -> None:
 
 
 async def test_of_many_requests_with_one_token_only_one_makes_something(store: Store) -> None:
-    request = {"ClientRequestToken": "t" * 32, "WorkGroup": "spark"}
+    asked = tokens.Asked("StartSession", "root", {"ClientRequestToken": "t" * 32})
 
     def start(tx: Connection) -> str:
-        known = tokens.find(tx, "StartSession", request)
+        known = tokens.find(tx, asked)
         if known is not None:
             return known
         session = make_session()
         sessions.insert_session(tx, session)
-        tokens.insert_token(tx, "StartSession", request, session.id, AT)
+        tokens.insert_token(tx, asked, session.id, AT)
         return session.id
 
     answers = await asyncio.gather(*(store.write(start) for _ in range(20)))
@@ -274,12 +274,30 @@ async def test_of_many_requests_with_one_token_only_one_makes_something(store: S
 
 async def test_a_token_belongs_to_its_operation_and_its_parameters(store: Store) -> None:
     request = {"ClientRequestToken": "t" * 32, "WorkGroup": "spark"}
-    await store.write(lambda tx: tokens.insert_token(tx, "StartSession", request, "id", AT))
+    asked = tokens.Asked("StartSession", "root", request)
+    await store.write(lambda tx: tokens.insert_token(tx, asked, "id", AT))
 
-    again = {"WorkGroup": "spark", "ClientRequestToken": "t" * 32}
-    assert await store.read(lambda tx: tokens.find(tx, "StartSession", again)) == "id"
-    assert await store.read(lambda tx: tokens.find(tx, "Other", request)) is None
+    again = replace(asked, request={"WorkGroup": "spark", "ClientRequestToken": "t" * 32})
+    assert await store.read(lambda tx: tokens.find(tx, again)) == "id"
+    other = replace(asked, operation="Other")
+    assert await store.read(lambda tx: tokens.find(tx, other)) is None
+    changed = replace(asked, request=request | {"WorkGroup": "primary"})
     with pytest.raises(InvalidRequest, match="Idempotent parameters do not match"):
-        await store.read(
-            lambda tx: tokens.find(tx, "StartSession", request | {"WorkGroup": "primary"})
-        )
+        await store.read(lambda tx: tokens.find(tx, changed))
+
+
+@pytest.mark.parametrize(
+    ("owner", "other"), [("root", "alice"), ("alice", "root"), ("alice", "bob")]
+)
+async def test_a_token_belongs_to_its_principal(store: Store, owner: str, other: str) -> None:
+    request = {"ClientRequestToken": "t" * 32, "WorkGroup": "spark"}
+    first = tokens.Asked("StartSession", owner, request)
+    second = tokens.Asked("StartSession", other, request | {"WorkGroup": "primary"})
+    await store.write(lambda tx: tokens.insert_token(tx, first, "1", AT))
+
+    same = replace(first, principal=other)
+    assert await store.read(lambda tx: tokens.find(tx, same)) is None
+    assert await store.read(lambda tx: tokens.find(tx, second)) is None
+    await store.write(lambda tx: tokens.insert_token(tx, second, "2", AT))
+    assert await store.read(lambda tx: tokens.find(tx, first)) == "1"
+    assert await store.read(lambda tx: tokens.find(tx, second)) == "2"

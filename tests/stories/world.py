@@ -25,6 +25,7 @@ from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.policy import ROOT
 from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
@@ -116,6 +117,7 @@ class World:
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,
+            caller=ROOT,
             room=self.launcher.room,
             budgets={budget.work_group: budget for budget in self.budgets},
         )

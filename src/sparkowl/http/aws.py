@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Final
 from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
 
 from sparkowl import telemetry
+from sparkowl.access.audit import Audit, Record
+from sparkowl.access.keyring import Keyring, secret_of
 from sparkowl.domain.errors import RequestError, UnknownOperation
 from sparkowl.domain.rates import Rates
 from sparkowl.operations import OPERATIONS, Context
+from sparkowl.operations.access import Guard
 from sparkowl.protocol.decode import decode, operation_of
 from sparkowl.protocol.encode import encode, encode_error
 from sparkowl.protocol.errors import INTERNAL, BodyTooLarge, wire_error
-from sparkowl.protocol.sigv4 import SignatureError, SignedRequest, verify
+from sparkowl.protocol.sigv4 import SignatureError, SignedRequest, claimed_key, verify
 
 log = logging.getLogger(__name__)
+
+#: Ids of what a call made, as the audit log has them.
+_MADE: Final = ("SessionId", "CalculationExecutionId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,16 @@ class AthenaDoor:
     def __init__(
         self,
         context: Context,
-        secret_of: Callable[[str], str | None],
+        keyring: Keyring,
+        audit: Audit,
         rates: Rates,
         body_limit: int,
     ) -> None:
         self._context = context
+        self._keyring = keyring
+        self._guard = Guard()
+        self._audit = audit
         self._rates = rates
-        self._secret_of = secret_of
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,36 +60,53 @@ class AthenaDoor:
         began = perf_counter()
         headers = _headers(scope)
         target = dict(headers).get("x-amz-target")
+        record = self._audit.begin(
+            "athena", request_id, scope.get("client"), dict(headers), self._context.clock.now()
+        )
+        record.operation = (target or "").rpartition(".")[2] or None
         with telemetry.request(request_id):
             try:
                 body = await _read(receive, headers, self._body_limit)
-                answer = await self._answer(scope, headers, target, body)
+                answer = await self._answer(scope, headers, body, record)
             except Exception as error:  # noqa: BLE001  one of the four places: becomes an answer
                 answer = _refusal(error)
             _report(target, answer, perf_counter() - began)
+            record.status, record.error = answer.status, answer.error
+            self._audit.write(record)
         await _send(send, answer, request_id)
 
     async def _answer(
-        self, scope: Scope, headers: list[tuple[str, str]], target: str | None, body: bytes
+        self, scope: Scope, headers: list[tuple[str, str]], body: bytes, record: Record
     ) -> Answer:
-        """The request line: verify, count, decode, call, encode."""
+        """The request line: verify, count, decode, authorise, call, encode."""
         signed = SignedRequest(
             scope["method"],
             scope["raw_path"].decode("latin-1"),
             scope["query_string"].decode("latin-1"),
             headers,
         )
+        record.access_key_id = claimed_key(signed)
+        caller = await self._keyring.find(record.access_key_id)
         now = self._context.clock.now()
-        signature = verify(signed, secret_of=self._secret_of, now=now, service="athena", body=body)
-        model = operation_of(target)
-        self._rates.take(signature.access_key_id, model.name, now)
+        verify(signed, secret_of=secret_of(caller), now=now, service="athena", body=body)
+        assert caller is not None  # whose secret it was signed with
+        record.principal = caller.principal.name
+        model = operation_of(dict(headers).get("x-amz-target"))
+        self._rates.take(caller.access_key_id, model.name, now)
         operation = OPERATIONS.get(model.name)
         if operation is None:
             raise UnknownOperation(
                 f"{model.name} is an operation of Athena that SparkOwl has not built."
             )
         call = decode(model, body)
-        output = await operation(self._context, call.input)
+        record.parameters = call.input
+        ctx = replace(self._context, caller=caller.principal)
+        target = await self._guard.target(ctx, call.operation, call.input)
+        record.resource = target.arn
+        await self._guard.require(ctx, call.operation, call.input, target)
+        output = await operation(ctx, call.input)
+        if call.operation.startswith("Start"):
+            record.made = {name: output[name] for name in _MADE if name in output}
         return Answer(200, encode(model, output))
 
 

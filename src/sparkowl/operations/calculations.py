@@ -28,9 +28,10 @@ Output = dict[str, Any]
 async def start_calculation_execution(ctx: Context, request: Input) -> Output:
     """A new calculation. One at a time: a session that is not IDLE refuses it."""
     code = _code(request)
+    asked = tokens.Asked("StartCalculationExecution", ctx.caller.name, request)
 
     def start(tx: Connection) -> Calculation:
-        known = tokens.find(tx, "StartCalculationExecution", request)
+        known = tokens.find(tx, asked)
         if known is not None:
             return calculations.get(tx, known)
         now = ctx.clock.now()
@@ -40,7 +41,7 @@ async def start_calculation_execution(ctx: Context, request: Input) -> Output:
         calculation = _new_calculation(session, request, code, now)
         calculations.insert_calculation(tx, calculation)
         sessions.replace(tx, session, session_domain.Event.WORK_STARTED, at=now)
-        tokens.insert_token(tx, "StartCalculationExecution", request, calculation.id, now)
+        tokens.insert_token(tx, asked, calculation.id, now)
         return calculation
 
     calculation = await ctx.store.write(start)

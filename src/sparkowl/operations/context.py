@@ -10,6 +10,7 @@ from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.policy import NOBODY, Principal
 from sparkowl.domain.sparks import Sparks
 from sparkowl.store import Store
 
@@ -34,3 +35,5 @@ class Context:
     calculations_on: frozenset[str] = frozenset()
     #: By workgroup; most have none.
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    #: Who calls; replaced for each call. What is forgotten to be replaced may do nothing.
+    caller: Principal = NOBODY

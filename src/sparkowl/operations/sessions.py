@@ -41,9 +41,10 @@ async def start_session(ctx: Context, request: Input) -> Output:
 
     The row is all that is written here. The supervisor, once woken, launches or adopts a driver.
     """
+    asked = tokens.Asked("StartSession", ctx.caller.name, request)
 
     def start(tx: Connection) -> Session:
-        known = tokens.find(tx, "StartSession", request)
+        known = tokens.find(tx, asked)
         if known is not None:
             return sessions.get(tx, known)
         work_group = workgroups.get(tx, request["WorkGroup"])
@@ -56,7 +57,7 @@ async def start_session(ctx: Context, request: Input) -> Output:
             session = domain.created_cold(session, why="there was no room; it waited in the queue")
         sessions.insert_session(tx, session)
         tag_rows.put(tx, Resource(work_group.name, session.id).key, _tags(tx, request, work_group))
-        tokens.insert_token(tx, "StartSession", request, session.id, session.created_at)
+        tokens.insert_token(tx, asked, session.id, session.created_at)
         return session
 
     session = await ctx.store.write(start)
@@ -82,6 +83,7 @@ def _new_session(ctx: Context, request: Input, work_group: WorkGroup) -> Session
         created_at=now,
         modified_at=now,
         timeline={"asked": now.timestamp()},
+        principal=ctx.caller.name,
     )
 
 

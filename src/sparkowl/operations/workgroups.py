@@ -115,11 +115,11 @@ async def get_work_group(ctx: Context, request: Input) -> Output:
 
 
 async def list_work_groups(ctx: Context, request: Input) -> Output:
-    """In the order of names."""
+    """In the order of names: those that the caller may look at."""
 
     def read(tx: Connection) -> Output:
         rows, token = Pages(ctx.paging_key, "ListWorkGroups", request, 50).page(
-            lambda after, limit: workgroups.list_page(tx, after=after, limit=limit),
+            lambda after, limit: _visible(ctx, tx, after, limit),
             lambda work_group: work_group.name,
         )
         summaries = [
@@ -135,6 +135,20 @@ async def list_work_groups(ctx: Context, request: Input) -> Output:
         return {"WorkGroups": summaries, "NextToken": token}
 
     return await ctx.store.read(read)
+
+
+def _visible(ctx: Context, tx: Connection, after: str | None, limit: int) -> list[domain.WorkGroup]:
+    """A page is full unless the list ends: what is not shown takes no place in it."""
+    found: list[domain.WorkGroup] = []
+    while len(found) < limit:
+        rows = workgroups.list_page(tx, after=after, limit=limit)
+        for row in rows:
+            if ctx.caller.allows("athena:GetWorkGroup", ctx.account.work_group(row.name)):
+                found.append(row)
+        if len(rows) < limit:
+            break
+        after = rows[-1].name
+    return found[:limit]
 
 
 async def list_engine_versions(ctx: Context, request: Input) -> Output:

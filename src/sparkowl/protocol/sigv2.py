@@ -47,6 +47,11 @@ def claimed(query: str) -> bool:
     return "AWSAccessKeyId=" in query and "Signature=" in query
 
 
+def claimed_key(query: str) -> str:
+    """The access key id that a query names. Nothing is proven by it."""
+    return parameters(query).get("AWSAccessKeyId", "")
+
+
 def verify(
     request: SignedRequest, *, secret_of: Callable[[str], str | None], now: datetime
 ) -> Signature:

@@ -40,6 +40,9 @@ _UNRESERVED: Final = "-_.~"
 _BLANKS: Final = re.compile(r"[ \t\n\r\f\v]+")
 
 
+_CREDENTIAL: Final = re.compile(r"\bCredential=([^/,\s]+)/")
+
+
 class SignatureError(Exception):
     """The request does not prove who sent it."""
 
@@ -146,6 +149,17 @@ def verify(
     if not hmac.compare_digest(expected.encode(), claim.signature.encode("latin-1")):
         raise SignatureMismatch(_MISMATCH)
     return Signature(claim.access_key_id, claim.region, service, signed_at, expected, key, payload)
+
+
+def claimed_key(request: SignedRequest) -> str | None:
+    """The access key id that a request names, for whoever looks it up. Nothing is proven by it."""
+    for name, value in request.headers:
+        if name == "authorization":
+            found = _CREDENTIAL.search(value)
+            return found and found[1]
+    if "X-Amz-Credential" in request.query:
+        return parameters(request.query).get("X-Amz-Credential", "").partition("/")[0] or None
+    return None
 
 
 @lru_cache(maxsize=256)  # one entry per (key, day, region) in use; each is 32 bytes

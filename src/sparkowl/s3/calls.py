@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from sparkowl.domain.policy import Principal
 from sparkowl.objects.files import Files, Reader
 from sparkowl.objects.uploads import Uploads
 from sparkowl.protocol import sigv4
@@ -42,6 +43,7 @@ class Call:
     #: Names in lower case.
     headers: Mapping[str, str]
     signature: Signature
+    caller: Principal
     receive: Receive
 
 
@@ -79,6 +81,11 @@ class Context:
             raise
 
 
+def arn_of(bucket: str, key: str = "") -> str:
+    """The name of a bucket, or of an object, in policies."""
+    return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"
+
+
 def signed_request(scope: Scope) -> SignedRequest:
     """The request as it was signed: the raw path, because decoding it loses what was escaped."""
     return SignedRequest(
@@ -89,7 +96,7 @@ def signed_request(scope: Scope) -> SignedRequest:
     )
 
 
-def read(request: SignedRequest, signature: Signature, receive: Receive) -> Call:
+def read(request: SignedRequest, signature: Signature, caller: Principal, receive: Receive) -> Call:
     """The call that a verified request is."""
     bucket, _, key = request.raw_path.removeprefix("/").partition("/")
     arguments = {
@@ -103,6 +110,7 @@ def read(request: SignedRequest, signature: Signature, receive: Receive) -> Call
         arguments=arguments,
         headers=_headers(request, arguments),
         signature=signature,
+        caller=caller,
         receive=receive,
     )
 

@@ -1,4 +1,4 @@
-"""The S3 door, top to bottom: verify, route, call, answer.
+"""The S3 door, top to bottom: verify, route, authorise, call, answer.
 
 Nothing of a body is asked for before the signature, the bucket and the conditions have been
 checked: the server says "100 Continue" when an operation begins to read, not before.
@@ -8,17 +8,30 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from sparkowl.access.audit import Audit, Record
+from sparkowl.access.keyring import Caller, Keyring, secret_of
 from sparkowl.clock import Clock
+from sparkowl.objects.errors import NoSuchKey
 from sparkowl.objects.files import Files
 from sparkowl.objects.uploads import Uploads
 from sparkowl.protocol import sigv2, sigv4
 from sparkowl.protocol.sigv4 import Signature, SignedRequest
-from sparkowl.s3.calls import Answer, Context, Message, Receive, Scope, Send, read, signed_request
-from sparkowl.s3.errors import ClientGone, S3Error, translated
+from sparkowl.s3 import access
+from sparkowl.s3.calls import (
+    Answer,
+    Context,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    arn_of,
+    read,
+    signed_request,
+)
+from sparkowl.s3.errors import ClientGone, S3Error, access_denied, translated
 from sparkowl.s3.routes import route
 from sparkowl.s3.sending import refused, send_answer
 
@@ -37,11 +50,13 @@ class S3Door:
     def __init__(
         self,
         files: Files,
-        secret_of: Callable[[str], str | None],
+        keyring: Keyring,
+        audit: Audit,
         clock: Clock,
         region: str,
     ) -> None:
-        self._secret_of = secret_of
+        self._keyring = keyring
+        self._audit = audit
         self._clock = clock
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
         self._ctx = Context(files, Uploads(files), region, threads)
@@ -56,47 +71,79 @@ class S3Door:
         request_id = uuid.uuid4().hex[:16].upper()
         request = signed_request(scope)
         body = _Body(receive)
+        record = self._audit.begin(
+            "s3", request_id, scope.get("client"), dict(request.headers), self._clock.now()
+        )
         try:
-            answer = await self._answer(request, body, request_id)
+            answer = await self._answer(request, body, record)
         except ClientGone:
             log.info("the client left before its body had come", extra={"request_id": request_id})
+            record.error = "ClientGone"
             return
+        finally:
+            self._audit.write(record)
         if not body.asked_for and _waits(request):
             # The body never comes now; but what comes next would be taken for it.
             answer.headers["connection"] = "close"
         answer.headers["x-amz-request-id"] = request_id
         await send_answer(self._ctx, answer, request.method, receive, send)
 
-    async def _answer(self, request: SignedRequest, body: _Body, request_id: str) -> Answer:
-        operation = "?"
+    async def _answer(self, request: SignedRequest, body: _Body, record: Record) -> Answer:
         try:
-            call = read(request, self._verified(request), body)
-            act = route(call)
-            operation = act.__name__
-            answer = await act(self._ctx, call)
+            answer = await self._called(request, body, record)
         except ClientGone:
             raise
         except Exception as error:
             refusal = translated(error)
             if refusal is None:
-                log.exception("an S3 call failed", extra={"request_id": request_id})
+                log.exception("an S3 call failed", extra={"request_id": record.request_id})
                 refusal = S3Error("InternalError", 500, _INTERNAL)
-            answer = refused(refusal, request.raw_path, request_id)
+            answer = refused(refusal, request.raw_path, record.request_id)
+            record.error = refusal.code
+        record.status = answer.status
         # Clients poll: reads that go as they should are for debugging only. 416 is how a reader
         # learns that a growing object has nothing new.
         reading = request.method in {"GET", "HEAD"} and answer.status in {200, 206, 304, 416}
         log.log(
             logging.DEBUG if reading else logging.INFO,
             "answered",
-            extra={"request_id": request_id, "operation": operation, "status": answer.status},
+            extra={
+                "request_id": record.request_id,
+                "operation": record.operation or "?",
+                "status": answer.status,
+            },
         )
         return answer
 
-    def _verified(self, request: SignedRequest) -> Signature:
-        now, secret_of = self._clock.now(), self._secret_of
-        if sigv2.claimed(request.query):
-            return sigv2.verify(request, secret_of=secret_of, now=now)
-        return sigv4.verify(request, secret_of=secret_of, now=now, service="s3")
+    async def _called(self, request: SignedRequest, body: _Body, record: Record) -> Answer:
+        signature, caller = await self._verified(request, record)
+        record.principal = caller.principal.name
+        call = read(request, signature, caller.principal, body)
+        record.resource = arn_of(call.bucket or "*", call.key)
+        record.parameters = access.shown(call)
+        act = route(call)
+        record.operation = access.name_of(act, call)
+        access.require(act, call)
+        try:
+            return await act(self._ctx, call)
+        except NoSuchKey as error:
+            if access.hides_missing(call):
+                raise access_denied() from error
+            raise
+
+    async def _verified(self, request: SignedRequest, record: Record) -> tuple[Signature, Caller]:
+        old = sigv2.claimed(request.query)
+        record.access_key_id = (
+            sigv2.claimed_key(request.query) if old else sigv4.claimed_key(request)
+        )
+        caller = await self._keyring.find(record.access_key_id)
+        secret, now = secret_of(caller), self._clock.now()
+        if old:
+            signature = sigv2.verify(request, secret_of=secret, now=now)
+        else:
+            signature = sigv4.verify(request, secret_of=secret, now=now, service="s3")
+        assert caller is not None  # whose secret it was signed with
+        return signature, caller
 
 
 class _Body:

@@ -73,6 +73,11 @@ def invalid(message: str, code: str = "InvalidArgument") -> S3Error:
     return S3Error(code, 400, message)
 
 
+def access_denied() -> S3Error:
+    """S3 says no more than this."""
+    return S3Error("AccessDenied", 403, "Access Denied")
+
+
 def not_implemented(what: str) -> S3Error:
     """S3 has it, and this server does not."""
     return S3Error(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from typing import Final
 
+from sparkowl.domain.policy import Principal
 from sparkowl.objects.attributes import About, Entry
 from sparkowl.objects.drafts import BLOCK_BYTES, Draft
 from sparkowl.objects.files import Files, Reader
 from sparkowl.s3 import body, conditions, xml
 from sparkowl.s3.buckets import MAX_DOCUMENT_BYTES
-from sparkowl.s3.calls import Answer, Call, Context, decoded
-from sparkowl.s3.errors import invalid, not_implemented, translated
+from sparkowl.s3.calls import Answer, Call, Context, arn_of, decoded
+from sparkowl.s3.errors import S3Error, access_denied, invalid, not_implemented, translated
 
 #: What S3 deletes with one request at most.
 MAX_DELETED: Final = 1000
@@ -110,7 +111,7 @@ async def delete_objects(ctx: Context, call: Call) -> Answer:
     ):
         raise not_implemented("Deleting a version, or on a condition,")
     keys = [one.findtext("Key", "") for one in objects]
-    errors = await ctx.run(_delete_all, ctx.files, call.bucket, keys)
+    errors = await ctx.run(_delete_all, ctx.files, call.caller, call.bucket, keys)
     quiet = tree.findtext("Quiet", "").strip() == "true"
     deleted = [] if quiet else [key for key in keys if key not in errors]
     return xml.answer(
@@ -123,18 +124,27 @@ async def delete_objects(ctx: Context, call: Call) -> Answer:
 
 
 def _delete_all(
-    files: Files, bucket: str, keys: list[str]
+    files: Files, caller: Principal, bucket: str, keys: list[str]
 ) -> dict[str, tuple[tuple[str, xml.Value], ...]]:
-    errors: dict[str, tuple[tuple[str, xml.Value], ...]] = {}
-    for key in keys:
-        try:
-            files.delete(bucket, key)
-        except Exception as error:
-            refusal = translated(error)
-            if refusal is None:
-                raise
-            errors[key] = (("Code", refusal.code), ("Message", str(refusal)))
-    return errors
+    refusals = {key: _deleted(files, caller, bucket, key) for key in keys}
+    return {
+        key: (("Code", refusal.code), ("Message", str(refusal)))
+        for key, refusal in refusals.items()
+        if refusal is not None
+    }
+
+
+def _deleted(files: Files, caller: Principal, bucket: str, key: str) -> S3Error | None:
+    if not caller.allows("s3:DeleteObject", arn_of(bucket, key)):
+        return access_denied()
+    try:
+        files.delete(bucket, key)
+    except Exception as error:
+        refusal = translated(error)
+        if refusal is None:
+            raise
+        return refusal
+    return None
 
 
 # --- copies -----------------------------------------------------------------------------------

@@ -18,6 +18,11 @@ from sparkowl.store.tables import micros, moment, optional_micros, optional_mome
 _history: Final = History("calculation", tables.calculation_events)
 _t: Final = tables.calculations.c
 _BY_ID: Final = select(tables.calculations).where(_t.id == bindparam("id"))
+_WORK_GROUP: Final = (
+    select(tables.sessions.c.work_group)
+    .join(tables.calculations, _t.session_id == tables.sessions.c.id)
+    .where(_t.id == bindparam("id"))
+)
 # Not ordered: there is at most one, and for an order SQLite would go through all that ended.
 _ACTIVE: Final = (
     select(tables.calculations)
@@ -53,6 +58,11 @@ def get(connection: Connection, calculation_id: str) -> Calculation:
     if calculation is None:
         raise InvalidRequest(f"Calculation execution {calculation_id} is not found.")
     return calculation
+
+
+def work_group_of(connection: Connection, calculation_id: str) -> str | None:
+    """The workgroup of a calculation's session; None for an unknown calculation."""
+    return connection.execute(_WORK_GROUP, {"id": calculation_id}).scalar_one_or_none()
 
 
 def active(connection: Connection, session_id: str) -> Calculation | None:

@@ -21,6 +21,7 @@ from sparkowl.store.tables import micros, moment, optional_micros, optional_mome
 _history: Final = History("session", tables.session_events)
 _t: Final = tables.sessions.c
 _BY_ID: Final = select(tables.sessions).where(_t.id == bindparam("id"))
+_WORK_GROUP: Final = select(_t.work_group).where(_t.id == bindparam("id"))
 
 
 # Built once: SQLAlchemy takes longer to build a statement than SQLite takes to run it.
@@ -56,6 +57,11 @@ def get(connection: Connection, session_id: str) -> Session:
     if session is None:
         raise InvalidRequest(f"Session {session_id} is not found.")
     return session
+
+
+def work_group_of(connection: Connection, session_id: str) -> str | None:
+    """The workgroup that a session is in, now and always; None for an unknown session."""
+    return connection.execute(_WORK_GROUP, {"id": session_id}).scalar_one_or_none()
 
 
 def insert_session(connection: Connection, session: Session) -> None:

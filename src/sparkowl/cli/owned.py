@@ -1,0 +1,74 @@
+"""The data directory, opened by its operator: for commands that are no clients of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from sparkowl.cli.options import fail
+from sparkowl.config import DATABASE_FILE, Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from sparkowl.access.register import Register
+    from sparkowl.store import Store
+
+T = TypeVar("T")
+
+
+def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
+    """What ``act`` does with the keys; a refusal ends the command with its text."""
+    from sparkowl.access.register import Register
+    from sparkowl.clock import System
+
+    return _opened(chosen, lambda store: act(Register(store, chosen.data_dir, System())))
+
+
+def reading(chosen: Settings, work: Callable[[Connection], T]) -> T:
+    """What ``work`` reads from the database."""
+    return _opened(chosen, lambda store: store.read(work))
+
+
+def _opened(chosen: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
+    from sqlalchemy.exc import DatabaseError
+
+    from sparkowl.credentials import BadCredentials
+    from sparkowl.domain.access_key import KeyRefusal
+    from sparkowl.domain.conditions import BadPolicy
+    from sparkowl.store import Store
+    from sparkowl.store.migrate import NewerDatabase
+
+    _refuse_others(chosen)
+    os.umask(0o077)
+
+    async def run() -> T:
+        store = Store.open(chosen.data_dir / DATABASE_FILE)
+        try:
+            return await act(store)
+        finally:
+            store.close()
+
+    try:
+        return asyncio.run(run())
+    except (KeyRefusal, BadPolicy, BadCredentials, NewerDatabase) as error:
+        fail(str(error))
+    except DatabaseError as error:
+        fail(f"The database in {chosen.data_dir} cannot be used: {error.orig}.")
+    except OSError as error:
+        fail(f"The data directory {chosen.data_dir} cannot be used: {error}.")
+
+
+def _refuse_others(chosen: Settings) -> None:
+    """A file that another user made there would be one that the server cannot open."""
+    try:
+        owner = (chosen.data_dir / "credentials.json").stat().st_uid
+    except OSError as error:
+        fail(
+            f"No server has ever started on {chosen.data_dir} ({error.strerror}). "
+            "Start one with: sparkowl serve"
+        )
+    if owner != os.geteuid():
+        fail(f"{chosen.data_dir} belongs to another user ({owner}). Run this as that user.")

@@ -1,0 +1,212 @@
+"""Which permission each operation needs, and on what.
+
+An operation ``X`` needs ``athena:X`` on the ARN of the workgroup that it is about (AWS authorises
+all of Spark's operations on workgroups; Service Authorization Reference, "Amazon Athena"). How the
+workgroup is found is the table :data:`RULES`; what some requests need besides is :data:`FURTHER`.
+
+Whoever is refused must not learn what exists. A workgroup that is named in the request is checked
+by its name, there or not. A session or calculation that is not there is checked as one in the
+workgroup ``*``: only who may act in every workgroup is told that it is unknown. (Where a policy
+allows every workgroup and denies some, the two answers differ; to tell them apart one has to guess
+an id of 122 random bits.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from sparkowl.domain.arns import Resource
+from sparkowl.domain.conditions import NO_TAGS, Tags
+from sparkowl.domain.errors import AccessDenied
+from sparkowl.domain.policy import ROOT
+from sparkowl.operations.context import Context
+from sparkowl.store import calculations, sessions, tags
+
+Input = Mapping[str, Any]
+
+#: Ids whose workgroup is remembered.
+_REMEMBERED: Final = 10_000
+_EVERY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a call is about: the names that it may be allowed under."""
+
+    arn: str
+    #: Another name for it. Allowed under either, unless one is denied.
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What a call needs."""
+
+    action: str
+    target: Target
+    tags: Tags = NO_TAGS
+
+
+class Guard:
+    """Finds what calls are about, and refuses those that their caller's policy does not allow."""
+
+    def __init__(self) -> None:
+        #: A session stays in its workgroup, and a calculation in its session: once read, always
+        #: true. Saves a read for each poll.
+        self._work_groups: dict[str, str] = {}
+
+    async def target(self, ctx: Context, operation: str, request: Input) -> Target:
+        """What the call is about."""
+        return await RULES[operation](self, ctx, request)
+
+    async def require(self, ctx: Context, operation: str, request: Input, target: Target) -> None:
+        """Raise :class:`AccessDenied` unless ``ctx.caller`` may do this."""
+        if ctx.caller is ROOT:
+            return
+        tags = _request_tags(request)
+        _require(ctx, Permission(f"athena:{operation}", target, tags))
+        further = FURTHER.get(operation)
+        if further is not None:
+            needed = await ctx.store.read(lambda tx: list(further(ctx, tx, request, target)))
+            for permission in needed:
+                _require(ctx, permission)
+
+    async def work_group_of(
+        self, ctx: Context, item_id: str, find: Callable[[Connection, str], str | None]
+    ) -> str | None:
+        known = self._work_groups.get(item_id)
+        if known is None:
+            known = await ctx.store.read(lambda tx: find(tx, item_id))
+            if known is not None:
+                if len(self._work_groups) >= _REMEMBERED:
+                    del self._work_groups[next(iter(self._work_groups))]
+                self._work_groups[item_id] = known
+        return known
+
+
+def _require(ctx: Context, needed: Permission) -> None:
+    target = needed.target
+    if not ctx.caller.allows(needed.action, target.arn, *target.also, tags=needed.tags):
+        raise AccessDenied(f"You are not authorized to perform: {needed.action} on the resource.")
+
+
+# --- what a call is about ----------------------------------------------------------------------
+
+
+async def _everything(guard: Guard, ctx: Context, request: Input) -> Target:
+    return Target(_EVERY)
+
+
+async def _by_work_group(guard: Guard, ctx: Context, request: Input) -> Target:
+    return Target(ctx.account.work_group(request["WorkGroup"]))
+
+
+async def _by_name(guard: Guard, ctx: Context, request: Input) -> Target:
+    return Target(ctx.account.work_group(request["Name"]))
+
+
+async def _by_session(guard: Guard, ctx: Context, request: Input) -> Target:
+    found = await guard.work_group_of(ctx, request["SessionId"], sessions.work_group_of)
+    return Target(ctx.account.work_group(found or _EVERY))
+
+
+async def _by_calculation(guard: Guard, ctx: Context, request: Input) -> Target:
+    calculation_id = request["CalculationExecutionId"]
+    found = await guard.work_group_of(ctx, calculation_id, calculations.work_group_of)
+    return Target(ctx.account.work_group(found or _EVERY))
+
+
+async def _by_arn(guard: Guard, ctx: Context, request: Input) -> Target:
+    """A session is known by two names: its own ARN, and that of the workgroup it is really in."""
+    named = ctx.account.parse(request["ResourceARN"])
+    if named.session_id is None:
+        return Target(ctx.account.work_group(named.work_group))
+    found = await guard.work_group_of(ctx, named.session_id, sessions.work_group_of)
+    work_group = found or _EVERY
+    session = ctx.account.session(work_group, named.session_id)
+    return Target(session, (ctx.account.work_group(work_group),))
+
+
+# --- what some calls need besides --------------------------------------------------------------
+
+
+def _start_session(
+    ctx: Context, tx: Connection, request: Input, target: Target
+) -> Iterator[Permission]:
+    if request.get("Tags"):
+        # On the session to be: who may tag the sessions of a workgroup need not be one who may
+        # tag the workgroup.
+        session = Target(ctx.account.session(request["WorkGroup"], _EVERY), (target.arn,))
+        yield Permission("athena:TagResource", session, _request_tags(request))
+    if request.get("CopyWorkGroupTags", True) and tags.of(tx, Resource(request["WorkGroup"]).key):
+        yield Permission("athena:ListTagsForResource", target)
+    yield from _pass_role(request.get("ExecutionRole"))
+
+
+def _create_work_group(
+    ctx: Context, tx: Connection, request: Input, target: Target
+) -> Iterator[Permission]:
+    if request.get("Tags"):
+        yield Permission("athena:TagResource", target, _request_tags(request))
+    yield from _pass_role(request.get("Configuration", {}).get("ExecutionRole"))
+
+
+def _update_work_group(
+    ctx: Context, tx: Connection, request: Input, target: Target
+) -> Iterator[Permission]:
+    yield from _pass_role(request.get("ConfigurationUpdates", {}).get("ExecutionRole"))
+
+
+def _pass_role(role: str | None) -> Iterator[Permission]:
+    if role:
+        yield Permission("iam:PassRole", Target(role))
+
+
+def _request_tags(request: Input) -> Tags:
+    """Of StartSession, CreateWorkGroup and TagResource; UntagResource gives keys alone."""
+    given = request.get("Tags")
+    if given:
+        pairs = [(tag.get("Key", ""), tag.get("Value", "")) for tag in given]
+        return Tags(pairs, [key for key, _ in pairs])
+    keys = request.get("TagKeys")
+    return Tags((), keys) if keys else NO_TAGS
+
+
+Rule = Callable[[Guard, Context, Input], Awaitable[Target]]
+Further = Callable[[Context, Connection, Input, Target], Iterator[Permission]]
+
+#: Operation to how its workgroup is found. Every operation has a row, or it cannot be called.
+RULES: Final[Mapping[str, Rule]] = {
+    "StartSession": _by_work_group,
+    "GetSession": _by_session,
+    "GetSessionStatus": _by_session,
+    "ListSessions": _by_work_group,
+    "TerminateSession": _by_session,
+    "ListExecutors": _by_session,
+    "StartCalculationExecution": _by_session,
+    "GetCalculationExecution": _by_calculation,
+    "GetCalculationExecutionStatus": _by_calculation,
+    "GetCalculationExecutionCode": _by_calculation,
+    "ListCalculationExecutions": _by_session,
+    "StopCalculationExecution": _by_calculation,
+    "CreateWorkGroup": _by_name,
+    "GetWorkGroup": _by_work_group,
+    "UpdateWorkGroup": _by_work_group,
+    "DeleteWorkGroup": _by_work_group,
+    "ListWorkGroups": _everything,
+    "ListEngineVersions": _everything,
+    "ListApplicationDPUSizes": _everything,
+    "TagResource": _by_arn,
+    "UntagResource": _by_arn,
+    "ListTagsForResource": _by_arn,
+}
+#: Operation to what some of its requests need besides ``athena:<operation>``.
+FURTHER: Final[Mapping[str, Further]] = {
+    "StartSession": _start_session,
+    "CreateWorkGroup": _create_work_group,
+    "UpdateWorkGroup": _update_work_group,
+}
