@@ -108,7 +108,7 @@ def _sessions(server: Server, athena: Any) -> dict[str, str]:
 
     started = {
         name: start(Description=name, NotebookVersion="Athena notebook version 1")
-        for name in ("idle", "busy", "ended")
+        for name in ("idle", "busy", "worker", "ended")
     }
     athena.terminate_session(SessionId=started["ended"])
     until(lambda: session_state(athena, started["ended"]) == "TERMINATED")
@@ -184,6 +184,7 @@ CALLS: Mapping[str, Callable[[World], Requests]] = {
     "GetSessionStatus": of_sessions,
     "ListSessions": lambda w: [
         {"WorkGroup": "primary"},
+        {"WorkGroup": "full"},
         {"WorkGroup": "full", "MaxResults": 1},
         *({"WorkGroup": "full", "StateFilter": state} for state in ("TERMINATED", "FAILED")),
     ],
@@ -191,7 +192,7 @@ CALLS: Mapping[str, Callable[[World], Requests]] = {
         {"SessionId": w.sessions[name]} for name in ("ended", "failed", "creating")
     ],
     "ListExecutors": of_sessions,
-    "StartCalculationExecution": lambda w: [{"SessionId": w.sessions["idle"], "CodeBlock": "1"}],
+    "StartCalculationExecution": lambda w: [{"SessionId": w.sessions["worker"], "CodeBlock": "1"}],
     "GetCalculationExecution": of_calculations,
     "GetCalculationExecutionStatus": of_calculations,
     "GetCalculationExecutionCode": of_calculations,
