@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -26,16 +26,19 @@ from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
+from sparkowl.launchers import users
 from sparkowl.launchers.archive import make_archive
-from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.base import Isolation, Launcher
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher, LocalSettings
 from sparkowl.objects.errors import ObjectError
 from sparkowl.objects.files import Files
+from sparkowl.objects.sharing import share, unshare
 from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
@@ -69,6 +72,9 @@ class Running:
     store: Store
     files: Files
     launcher: Launcher
+    #: Whether principals other than the first key may be let in: something keeps the user code of
+    #: their sessions from the server's files, or the operator does not mind.
+    others_allowed: bool = False
 
 
 async def serve(
@@ -86,6 +92,8 @@ async def serve(
     with _data_dir(settings) as data_dir, _listening(settings) as listener:
         running, supervisor, asgi = _assemble(settings, clock, data_dir, listener)
         try:
+            isolation = await running.launcher.isolation()
+            running = replace(running, others_allowed=_others_allowed(settings, isolation))
             await _prepare(running, settings, clock)
             await supervisor.recover()
             async with (
@@ -110,6 +118,8 @@ def _assemble(
     try:
         keys = credentials.load_or_create(data_dir)
         files = Files(data_dir / "buckets", data_dir / "staging")
+        runners = _users(settings)
+        _open_ways(settings, files, runners)
         store = Store.open(data_dir / "sparkowl.db")
     except (credentials.BadCredentials, NewerDatabase, ObjectError, OSError) as error:
         raise StartError(str(error)) from error
@@ -117,7 +127,8 @@ def _assemble(
         raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
     links = Links(store, clock, keys.key_for("links"))
     url = _url(settings.host, listener)
-    launcher = _launcher(settings, data_dir, files, links, url)
+    launcher = _launcher(settings, runners, files, links, url)
+    roles = _roles(settings)
     driver = settings.driver
     means = Means(
         store=store,
@@ -132,6 +143,7 @@ def _assemble(
         ),
         stop_grace_s=driver.stop_grace_s,
         starts_at_once=driver.starts_at_once,
+        roles=roles,
     )
     pool = settings.pool
     supervisor = Supervisor(
@@ -149,6 +161,7 @@ def _assemble(
         output_location=settings.output_location.rstrip("/"),
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
+        roles=roles,
     )
     asgi = Server(
         AthenaDoor(context, keys.secret_of, settings.limits.request_body_bytes),
@@ -159,14 +172,56 @@ def _assemble(
     return running, supervisor, asgi
 
 
-def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, url: str) -> Launcher:
+def _roles(settings: Settings) -> Roles:
+    return Roles(
+        {
+            arn: Role(
+                user=section.user,
+                environment=section.environment,
+                spark_properties=section.spark_properties,
+                buckets=section.buckets,
+            )
+            for arn, section in settings.roles.items()
+        }
+    )
+
+
+def _users(settings: Settings) -> users.Users | None:
+    """The POSIX users that drivers run as; None where all run as the server's own."""
+    if settings.launcher == "fake":
+        return None
+    named = (settings.driver.user, *(role.user for role in settings.roles.values()))
+    try:
+        return users.find(
+            sorted({name for name in named if name is not None}), settings.driver.group
+        )
+    except users.UnusableUser as error:
+        raise StartError(str(error)) from error
+
+
+def _open_ways(settings: Settings, files: Files, runners: users.Users | None) -> None:
+    """Open to the users of drivers what is theirs, and close it again when there are none."""
+    if runners is not None:
+        # From here on the modes of new files count: the folder does not hide them any more.
+        os.umask(0o077)
+        users.open_way(
+            settings.data_dir, settings.data_dir / "drivers", settings.cache_dir, runners.group
+        )
+        share(files.root, runners.group)
+    elif unshare(files.root):
+        settings.data_dir.chmod(0o700)
+
+
+def _launcher(
+    settings: Settings, runners: users.Users | None, files: Files, links: Links, url: str
+) -> Launcher:
     if settings.launcher == "fake":
         return FakeLauncher(links.serve)
     driver = settings.driver
     local = LocalSettings(
-        drivers_dir=data_dir / "drivers",
+        drivers_dir=settings.data_dir / "drivers",
         buckets_dir=files.root,
-        data_dir=data_dir,
+        data_dir=settings.data_dir,
         cache_dir=settings.cache_dir,
         java_home=driver.java_home,
         heap=driver.heap,
@@ -176,8 +231,36 @@ def _launcher(settings: Settings, data_dir: Path, files: Files, links: Links, ur
         away_busy_s=driver.away_busy_s,
         confine=driver.isolation == "auto",
         writable=driver.writable,
+        user=driver.user,
+        users=runners,
     )
     return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
+
+
+def _others_allowed(settings: Settings, isolation: Isolation) -> bool:
+    """Say what user code is kept from; refuse what the settings promise and this machine cannot."""
+    if isolation.problems:
+        raise StartError(
+            " ".join(isolation.problems)
+            + " Move it, or let others pass (chmod o+x), or name another user."
+        )
+    guarded = [arn for arn, role in settings.roles.items() if role.buckets is not None]
+    if guarded and not isolation.guards_paths:
+        raise StartError(
+            f"The buckets of role {guarded[0]} cannot be enforced: {isolation.in_force}. Without "
+            "Landlock a session reaches every bucket by its path. Take `buckets` out of the role."
+        )
+    if isolation.missing is None:
+        log.info("isolation of drivers: %s", isolation.in_force)
+        return True
+    log.warning(
+        "nothing keeps user code from the server's files (%s); %s",
+        isolation.missing,
+        "every principal is let in all the same: allow_unisolated"
+        if settings.allow_unisolated
+        else "only the first key is let in (docs/operators/isolation.md)",
+    )
+    return settings.allow_unisolated
 
 
 async def _prepare(running: Running, settings: Settings, clock: Clock) -> None:

@@ -63,6 +63,14 @@ class DriverSection(_Section):
     writable: tuple[str, ...] = ()
     """Further folders that user code may write to."""
 
+    user: str | None = Field(None, min_length=1)
+    """POSIX user that kernels and JVMs run as, where a role names no other. Unset: the server's own
+    user. The server must run as root for it."""
+
+    group: str | None = Field(None, min_length=1)
+    """Group (name or number) that the buckets' files belong to while some user is named. Unset: the
+    user's own group, where there is one user and the group is nobody else's."""
+
     output_limit_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     """Stdout and stderr of a calculation are each cut after this many bytes."""
 
@@ -92,6 +100,62 @@ class DriverSection(_Section):
     def _heap(cls, value: str) -> str:
         if not re.fullmatch(r"[1-9][0-9]*[kmgKMG]", value):
             raise ValueError("must be a number with k, m or g, such as 1g")
+        return value
+
+
+#: Variables that change how programs are found or loaded, or that a driver sets for itself.
+_NOT_FOR_ROLES: Final = re.compile(
+    r"PATH|HOME|TMPDIR|TMP|TEMP|SHELL|IFS|ENV|BASH_.*|CDPATH|CLASSPATH|LD_.*|DYLD_.*|MALLOC_.*"
+    r"|GLIBC_.*|GCONV_PATH|LOCPATH|NLSPATH|NODE_.*|PERL.*|_?PYTHON.*|_?PYSPARK.*|IPYTHON.*"
+    r"|JUPYTER.*|MPL.*|_?JAVA.*|JDK_.*|_?SPARK.*|HADOOP.*|HIVE_.*|SPARKOWL.*"
+)
+#: What keeps a driver's ports closed is no role's to change.
+_PINNED_PROPERTIES: Final = frozenset(
+    ("spark.authenticate", "spark.driver.host", "spark.driver.bindAddress")
+)
+
+
+class RoleSection(_Section):
+    user: str | None = Field(None, min_length=1)
+    """POSIX user that the kernel and the JVM run as. Unset: ``driver.user``."""
+
+    environment: dict[str, str] = {}
+    """Variables for the kernel and the JVM. None that changes how programs are found or loaded."""
+
+    spark_properties: dict[str, str] = {}
+    """Spark properties of the launch. They win over the session's own."""
+
+    buckets: tuple[str, ...] | None = None
+    """Buckets that the role may see: names, or patterns with ``*``. Unset: all."""
+
+    @field_validator("environment")
+    @classmethod
+    def _environment(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None or "\0" in text:
+                raise ValueError(f"{name!r} cannot be a variable")
+            if _NOT_FOR_ROLES.fullmatch(name.upper()):
+                raise ValueError(
+                    f"{name} changes how programs are found or loaded, or is the driver's own"
+                )
+        return value
+
+    @field_validator("spark_properties")
+    @classmethod
+    def _properties(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if re.fullmatch(r"spark\.[A-Za-z0-9_.:$-]+", name) is None:
+                raise ValueError(f"{name!r} is not the name of a Spark property (spark.…)")
+            if name in _PINNED_PROPERTIES:
+                raise ValueError(f"{name} is fixed: the driver's ports would be open without it")
+        return value
+
+    @field_validator("buckets")
+    @classmethod
+    def _buckets(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in value or ():
+            if re.fullmatch(r"[a-z0-9.*?-]{1,63}", pattern) is None:
+                raise ValueError(f"{pattern!r} is not the name of a bucket, nor a pattern of names")
         return value
 
 
@@ -160,6 +224,10 @@ class Settings(BaseSettings):
     keep_sessions: bool = False
     """Leave sessions running when the server stops."""
 
+    allow_unisolated: bool = False
+    """Let principals other than the first key in although nothing keeps user code from the server's
+    files: no Landlock and no ``driver.user``."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lines below this level are not written. DEBUG shows also the calls of clients that poll."""
 
@@ -169,6 +237,20 @@ class Settings(BaseSettings):
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
+    roles: dict[str, RoleSection] = {}
+    """What the ExecutionRole of a session maps to, by its ARN:
+    ``[roles."arn:aws:iam::000000000000:role/etl"]``."""
+
+    @field_validator("roles")
+    @classmethod
+    def _roles(cls, value: dict[str, RoleSection]) -> dict[str, RoleSection]:
+        for arn in value:
+            # As Athena's model has it (RoleArn).
+            if re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", arn) is None:
+                raise ValueError(
+                    f"{arn!r} is not the ARN of a role: arn:aws:iam::<12 digits>:role/<name>"
+                )
+        return value
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

@@ -37,12 +37,13 @@ class Driver:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fingerprint(engine_version: str, properties: Mapping[str, str]) -> str:
+def fingerprint(engine_version: str, properties: Mapping[str, str], identity: str = "") -> str:
     """Stands for everything that is fixed when a driver is launched.
 
-    Two sessions may use the same warm driver only if their fingerprints are equal.
+    Two sessions may use the same warm driver only if their fingerprints are equal. ``identity`` is
+    what an execution role maps to: drivers of the warm pool have none.
     """
-    text = json.dumps([engine_version, sorted(properties.items())])
+    text = json.dumps([engine_version, sorted(properties.items()), identity])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from sparkowl.agent import messages
 from sparkowl.agent.messages import Adopt, Cancel, Command, Outcome, Run, Stop, Welcome
 from sparkowl.domain.ids import DriverId
-from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers.base import Isolation, Launcher, LaunchError, LaunchSpec, Observation
 
 #: Hands the driver's end of a link to the server, which serves it until it closes.
 Dial = Callable[[DriverId, str, "FakeChannel"], Awaitable[None]]
@@ -37,6 +37,8 @@ class Knobs:
     fails_to_start: str | None = None
     #: The driver never answers an Adopt.
     never_adopts: bool = False
+    #: Nothing keeps user code from the server's files, for this reason.
+    unisolated: str | None = None
 
 
 class FakeChannel:
@@ -66,14 +68,25 @@ class FakeLauncher:
         self._drivers: dict[str, _FakeDriver] = {}
         #: How often a launch was asked for.
         self.launches = 0
+        #: What the last launch was asked for.
+        self.last: LaunchSpec | None = None
 
     @property
     def alive(self) -> int:
         """How many drivers live; a story that ends well leaves none."""
         return sum(driver.alive for driver in self._drivers.values())
 
+    async def isolation(self) -> Isolation:
+        missing = self.knobs.unisolated
+        return Isolation(
+            in_force=f"none: {missing}" if missing else "make-believe drivers run no user code",
+            missing=missing,
+            guards_paths=missing is None,
+        )
+
     async def launch(self, spec: LaunchSpec) -> str:
         self.launches += 1
+        self.last = spec
         if self.knobs.launch_error is not None:
             raise LaunchError(self.knobs.launch_error)
         driver = _FakeDriver(spec, self.knobs, self._dial)

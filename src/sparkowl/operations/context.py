@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.role import Roles
 from sparkowl.store import Store
 
 
@@ -24,3 +25,5 @@ class Context:
     paging_key: bytes
     #: Tells the supervisor that a session's row has changed. A word, not a wait.
     wake: Callable[[SessionId], None]
+    #: What execution roles map to.
+    roles: Roles = field(default_factory=Roles)

@@ -14,6 +14,7 @@ from sparkowl.domain.driver import fingerprint
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.executor import Executor, coordinator
 from sparkowl.domain.ids import SessionId, new_session_id
+from sparkowl.domain.role import WHY_COLD
 from sparkowl.domain.session import Session, State
 from sparkowl.domain.workgroup import WorkGroup, require_spark
 from sparkowl.operations.context import Context
@@ -99,6 +100,8 @@ def _new_session(ctx: Context, tx: Connection, request: Input, work_group: WorkG
         modified_at=now,
         timeline={"asked": now.timestamp()},
     )
+    if ctx.roles.of(session) is not None:
+        return domain.created_cold(session, why=WHY_COLD)
     return _with_warm_driver(tx, session, now)
 
 
