@@ -93,7 +93,7 @@ async def serve(
         running, supervisor, asgi = _assemble(settings, clock, data_dir, listener)
         try:
             isolation = await running.launcher.isolation()
-            running = replace(running, others_allowed=_others_allowed(settings, isolation))
+            running = replace(running, others_allowed=others_allowed(settings, isolation))
             await _prepare(running, settings, clock)
             await supervisor.recover()
             async with (
@@ -237,7 +237,7 @@ def _launcher(
     return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
 
 
-def _others_allowed(settings: Settings, isolation: Isolation) -> bool:
+def others_allowed(settings: Settings, isolation: Isolation) -> bool:
     """Say what user code is kept from; refuse what the settings promise and this machine cannot."""
     if isolation.problems:
         raise StartError(

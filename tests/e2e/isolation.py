@@ -39,7 +39,8 @@ def attempt(act):
     except BaseException as error:
         return type(error).__name__
 def call(number, *arguments):
-    if libc.syscall(number, *arguments) == -1:
+    long = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    if libc.syscall(ctypes.c_long(number), *long) == -1:
         raise OSError(ctypes.get_errno(), 'refused')
     return 'done'
 """
@@ -192,6 +193,7 @@ def world(mode: str) -> Iterator[World]:
         python = open_python(folder)
         (folder / "data").mkdir(mode=0o700)
         (folder / "data" / "sparkowl.toml").write_text(settings(mode))
+        (folder / "data" / "sparkowl.toml").chmod(0o600)
         program = (str(python), "-P", "-m", "sparkowl")
         with running(folder, program, CACHE_DIR=str(folder / "cache")) as server:
             yield _populate(mode, server)

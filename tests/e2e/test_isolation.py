@@ -88,12 +88,13 @@ def test_nor_by_spark_nor_by_what_spark_runs(here: World, place: str) -> None:
         f"spark.range(1).select(udf(lambda _: open('{file}').read())('id')).show(truncate=False)"
     )
     by_java = here.attacker.run(
-        f"print(sc._jvm.java.nio.file.Files.readString(sc._jvm.java.nio.file.Path.of('{file}')))"
+        f"print(sc._jvm.java.util.Scanner(sc._jvm.java.io.File('{file}')).nextLine())"
     )
 
     for stdout, stderr in (by_spark, by_udf, by_java):
         assert stdout == ""
-        assert "ermission" in stderr or "AccessDenied" in stderr, stderr
+        # A folder that cannot be entered looks to Spark as if nothing were there.
+        assert "ermission denied" in stderr or "PATH_NOT_FOUND" in stderr, stderr
         assert SECRET not in stderr
 
 
@@ -216,8 +217,10 @@ for name in ('environ', 'mem', 'maps', 'auxv', 'io', 'stack', 'syscall'):
 for name in ('cwd', 'root', 'exe'):
     got[name] = attempt(lambda: os.readlink('/proc/{pid}/' + name))
     got[name + '/'] = attempt(lambda: os.listdir('/proc/{pid}/' + name + '/'))
-for name in ('fd', 'map_files', 'task/{pid}/fd'):
-    got[name] = attempt(lambda: os.listdir('/proc/{pid}/' + name))
+for name in ('fd/0', 'fd/1', 'fd/2', 'task/{pid}/fd/1'):
+    got[name] = attempt(lambda: os.readlink('/proc/{pid}/' + name))
+    got[name + ' opened'] = attempt(lambda: os.open('/proc/{pid}/' + name, os.O_RDONLY))
+got['map_files'] = attempt(lambda: os.listdir('/proc/{pid}/map_files'))
 print(sorted(got.items()))
 """
     stdout, stderr = here.attacker.run(TRY + code)
@@ -240,8 +243,8 @@ def test_no_other_process_can_be_signalled(here: World, target: str, number: str
 REACHING = {
     "ptrace attach": "call(101, 16, {pid}, 0, 0)",
     "ptrace seize": "call(101, 0x4206, {pid}, 0, 0)",
-    "process_vm_readv": "call(310, {pid}, ctypes.byref(v), 1, ctypes.byref(v), 1, 0)",
-    "process_vm_writev": "call(311, {pid}, ctypes.byref(v), 1, ctypes.byref(v), 1, 0)",
+    "process_vm_readv": "call(310, {pid}, v, 1, v, 1, 0)",
+    "process_vm_writev": "call(311, {pid}, v, 1, v, 1, 0)",
     "pidfd_getfd": "call(438, os.pidfd_open({pid}), 1, 0)",
     "kcmp": "call(312, {pid}, {pid}, 2, 0, 0)",
     "setpriority": "os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
@@ -265,8 +268,8 @@ REACHING = {
 @pytest.mark.parametrize("way", REACHING)
 def test_no_call_reaches_into_another_process(here: World, target: str, way: str) -> None:
     expression = REACHING[way].format(pid=pid_of(here, target))
-    vector = "(type('V', (ctypes.Structure,), {'_fields_': [('a', ctypes.c_void_p), "
-    vector += "('n', ctypes.c_size_t)]})(id(libc), 8))"
+    # One struct iovec: eight bytes of the attacker's own.
+    vector = "id(libc).to_bytes(8, 'little') + (8).to_bytes(8, 'little')"
     assert here.attacker.attempt(f"(lambda v: {expression})({vector})") in REFUSED
 
 
@@ -344,8 +347,7 @@ conf.set('spark.rpc.askTimeout', '4s').set('spark.rpc.lookupTimeout', '4s')
 conf.set('spark.network.timeout', '4s').set('spark.rpc.io.maxRetries', '0')
 conf.set('spark.authenticate', '{authenticate}')
 conf.set('spark.authenticate.secret', 'a-guess')
-security = jvm.org.apache.spark.SecurityManager(conf, jvm.scala.Option.empty(),
-    jvm.scala.Option.empty())
+security = jvm.org.apache.spark.SecurityManager(conf, None, None)
 env = jvm.org.apache.spark.rpc.RpcEnv.create('attacker', '127.0.0.1', 0, conf, security, True)
 def reach(port, name):
     address = jvm.org.apache.spark.rpc.RpcAddress('127.0.0.1', port)
@@ -353,7 +355,6 @@ def reach(port, name):
 print([attempt(lambda: reach(port, name)) for port in {ports}
        for name in ('BlockManagerMaster', 'CoarseGrainedScheduler', 'HeartbeatReceiver')])
 env.shutdown()
-print(attempt(lambda: reach_own()))
 def reach_own():
     own = jvm.org.apache.spark.SparkEnv.get()
     return own.rpcEnv().setupEndpointRef(own.rpcEnv().address(), 'BlockManagerMaster').toString()
@@ -382,15 +383,12 @@ import zmq
 context = zmq.Context()
 sockets = []
 for number in range(1, 6):
-    s = context.socket(zmq.SUB if number == 2 else zmq.DEALER)
-    s.linger = 0
-    try:
+    for kind in (zmq.SUB, zmq.DEALER):
+        s = context.socket(kind)
         s.connect('ipc://{kernel}/k-%d' % number)
-        if number == 2:
+        if kind == zmq.SUB:
             s.setsockopt(zmq.SUBSCRIBE, b'')
-    except zmq.ZMQError:
-        pass
-    sockets.append(s)
+        sockets.append(s)
 print('listening', flush=True)
 import time
 until, heard = time.monotonic() + 4, []
@@ -447,7 +445,6 @@ def test_the_folders_of_the_server_let_nobody_in_but_those_who_must(here: World)
         and not any(path.is_relative_to(s.run_dir) for s in (here.victim, here.attacker))
     }
     assert group_or_others == ({"drivers": "0o710"} if MODES[here.mode][1] else {})
-    assert (
-        not any(path.lstat().st_mode & 0o007 for path in here.buckets.rglob("*"))
-        or not (MODES[here.mode][1])
-    )
+    if MODES[here.mode][1]:
+        kept = [path for path in here.buckets.rglob("*") if not path.is_symlink()]
+        assert [path for path in kept if path.stat().st_mode & 0o007] == []

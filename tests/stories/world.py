@@ -24,6 +24,7 @@ from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.role import Roles
 from sparkowl.domain.session import Session
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
@@ -66,7 +67,9 @@ class _Threads(ThreadPoolExecutor):
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
-    def __init__(self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int) -> None:
+    def __init__(
+        self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int, roles: Roles
+    ) -> None:
         self.threads = _Threads()
         asyncio.get_running_loop().set_default_executor(self.threads)
         self.clock = Manual()
@@ -77,6 +80,7 @@ class World:
         self.pool = pool
         self.limits = limits
         self.starts_at_once = starts_at_once
+        self.roles = roles
         self._assemble()
 
     def _assemble(self) -> None:
@@ -90,6 +94,7 @@ class World:
             patience=PATIENCE,
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
+            roles=self.roles,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
         self.supervisor = Supervisor(means, size)
@@ -101,6 +106,7 @@ class World:
             output_location="s3://results",
             paging_key=b"key",
             wake=self.supervisor.wake,
+            roles=self.roles,
         )
 
     # --- the server's life ---------------------------------------------------------------------
@@ -288,9 +294,16 @@ async def world(
     pool: int = 0,
     limits: Limits | None = None,
     starts_at_once: int = 2,
+    roles: Roles | None = None,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
-    made = World(folder, pool=pool, limits=limits or Limits(), starts_at_once=starts_at_once)
+    made = World(
+        folder,
+        pool=pool,
+        limits=limits or Limits(),
+        starts_at_once=starts_at_once,
+        roles=roles or Roles(),
+    )
     try:
         await made.begin()
         yield made

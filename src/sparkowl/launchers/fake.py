@@ -110,6 +110,10 @@ class FakeLauncher:
         if driver is not None:
             await driver.end()
 
+    def adopt_of(self, driver_id: str) -> Adopt | None:
+        """What the driver was told when it became a session's."""
+        return self._drivers[driver_id].adopted
+
     async def kill(self, driver_id: str) -> None:
         """The driver dies without a word."""
         await self._drivers[driver_id].end()
@@ -126,6 +130,7 @@ class FakeLauncher:
 class _FakeDriver:
     def __init__(self, spec: LaunchSpec, knobs: Knobs, dial: Dial) -> None:
         self.alive = True
+        self.adopted: Adopt | None = None
         self._spec = spec
         self._knobs = knobs
         self._dial = dial
@@ -175,8 +180,9 @@ class _FakeDriver:
                 for fact in self._unacknowledged.values():
                     self._say(fact)
                 self._report_ready()
-            case Adopt(session_id=session_id) if not self._knobs.never_adopts:
-                self._fact(messages.Adopted(seq=self._next(), session_id=session_id))
+            case Adopt() if not self._knobs.never_adopts:
+                self.adopted = command
+                self._fact(messages.Adopted(seq=self._next(), session_id=command.session_id))
             case Run() if command.calculation_id not in self._seen:
                 self._seen.add(command.calculation_id)
                 self._run(command)
