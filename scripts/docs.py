@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -86,9 +86,19 @@ def _settings(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         shape = field.annotation
         if isinstance(shape, type) and issubclass(shape, BaseModel):
             yield from _settings(shape, f"{prefix}{name}.")
+        elif (section_of_each := _section_of_each(field)) is not None:
+            meaning = " ".join((field.description or "").split())
+            yield f"| `{prefix}{name}` | none | {meaning} |"
+            yield from _settings(section_of_each, f'{prefix}{name}."…".')
         else:
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {_default(field)} | {meaning} |"
+
+
+def _section_of_each(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a table of sections, each under a name of its own, is made of."""
+    kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
 
 
 def _default(field: FieldInfo) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DatabaseError
 
 from sparkowl import credentials
 from sparkowl.clock import Clock, System
-from sparkowl.config import ADDRESS_FILE, Settings
+from sparkowl.config import ADDRESS_FILE, Settings, users_of
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.limits import Limits
@@ -190,11 +190,8 @@ def _users(settings: Settings) -> users.Users | None:
     """The POSIX users that drivers run as; None where all run as the server's own."""
     if settings.launcher == "fake":
         return None
-    named = (settings.driver.user, *(role.user for role in settings.roles.values()))
     try:
-        return users.find(
-            sorted({name for name in named if name is not None}), settings.driver.group
-        )
+        return users.find(users_of(settings), settings.driver.group)
     except users.UnusableUser as error:
         raise StartError(str(error)) from error
 

@@ -272,3 +272,9 @@ class Settings(BaseSettings):
         file = Path(named) if named else data_dir / "sparkowl.toml"
         toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
         return init_settings, env_settings, toml
+
+
+def users_of(settings: Settings) -> list[str]:
+    """Every POSIX user that drivers shall run as, by the name in the settings, sorted."""
+    named = (settings.driver.user, *(role.user for role in settings.roles.values()))
+    return sorted({name for name in named if name is not None})

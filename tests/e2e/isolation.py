@@ -199,6 +199,11 @@ def world(mode: str) -> Iterator[World]:
             yield _populate(mode, server)
 
 
+def new_session(here: World, role: str) -> Session:
+    """One more, for a test that spoils it."""
+    return _session(here.server, here.victim.user, role)
+
+
 def _populate(mode: str, server: Server) -> World:
     user = User(server.client("athena"), server.client("s3"))
     for bucket in ("lake", "vault"):

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.e2e.conftest import GONE, User, processes_of, running, wait_for
 from tests.e2e.isolation import (
     ATTACKER_USER,
+    GROUP,
     MODES,
     SECRET,
     TRY,
     World,
+    new_session,
+    open_folder,
+    open_python,
     start_json,
+    why_not,
     world,
 )
 
@@ -448,3 +455,37 @@ def test_the_folders_of_the_server_let_nobody_in_but_those_who_must(here: World)
     if MODES[here.mode][1]:
         kept = [path for path in here.buckets.rglob("*") if not path.is_symlink()]
         assert [path for path in kept if path.stat().st_mode & 0o007] == []
+
+
+def test_nothing_outlives_a_killed_agent_whoever_it_ran_as(here: World) -> None:
+    session = new_session(here, "attacker")
+    session.run("import subprocess\nchild = subprocess.Popen(['sleep', '600'])")
+
+    os.kill(session.pid("agent"), signal.SIGKILL)
+
+    session.user.await_session(session.id, GONE)
+    wait_for(
+        lambda: (session.run_dir.exists(), processes_of(session.run_dir)),
+        lambda left: left == (False, {}),
+    )
+
+
+@pytest.mark.skipif(why_not("user") is not None, reason=str(why_not("user")))
+def test_a_session_without_a_role_runs_as_the_user_of_all_sessions() -> None:
+    with open_folder() as folder:
+        program = (str(open_python(folder)), "-P", "-m", "sparkowl")
+        settings = {
+            "CACHE_DIR": str(folder / "cache"),
+            "DRIVER__USER": ATTACKER_USER,
+            "DRIVER__GROUP": GROUP,
+            "DRIVER__CORES": "1",
+            "POOL__SIZE": "0",
+        }
+        with running(folder, program, **settings) as server:
+            user = User(server.client("athena"), server.client("s3"))
+            session = user.session()
+
+            _, stdout, stderr = user.run(session, "import os\nprint(os.getuid())")
+
+            assert (stdout, stderr) == ("65534\n", "")
+            assert "isolation of drivers: " in server.log()

@@ -2,8 +2,9 @@
 
 JSON in: ``users``, a list of :class:`~sparkowl.agent.messages.RunAs` as objects; ``pythons``, the
 interpreters that kernels run in (default: this one); ``java_home``; ``folders`` that user code must
-be able to pass through. JSON out: ``landlock``, ``missing`` (why there is none), and ``users``:
-name to null, or to a sentence that says what that user cannot reach. Nothing is written.
+be able to pass through; ``confine``, false where the operator wants no Landlock. JSON out:
+``landlock``, ``missing`` (why there is none), and ``users``: name to null, or to a sentence that
+says what that user cannot reach. Nothing is written.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ for name in ("sparkowl", "ipykernel", "pyspark"):
 
 
 def report(asked: Mapping[str, Any]) -> dict[str, Any]:
-    missing = confine.unavailable()
+    sandboxed = asked.get("confine", True)
+    missing = confine.unavailable() if sandboxed else "turned off by driver.isolation"
     return {
         "landlock": None if missing else f"landlock v{confine.abi()}",
         "missing": missing,

@@ -77,6 +77,7 @@ class LocalLauncher:
         asked = {
             "users": [asdict(user) for user in {user.uid: user for user in users}.values()],
             "java_home": settings.java_home,
+            "confine": settings.confine,
             "folders": [str(settings.drivers_dir), str(settings.buckets_dir)],
         }
         prober = await asyncio.create_subprocess_exec(
@@ -232,8 +233,7 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
 
 
 def _isolation(settings: LocalSettings, found: Mapping[str, Any]) -> Isolation:
-    landlock = found["landlock"] if settings.confine else None
-    missing = found["missing"] or (None if settings.confine else "turned off by driver.isolation")
+    landlock, missing = found["landlock"], found["missing"]
     words = [landlock] if landlock else []
     if settings.users is not None:
         names = ", ".join(sorted(user.name for user in settings.users.by_name.values()))
