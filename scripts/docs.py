@@ -87,17 +87,28 @@ def configuration() -> str:
 def _settings(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         shape = field.annotation
-        named = get_args(shape)[-1] if get_origin(shape) is dict else None
+        meaning = " ".join((field.description or "").split())
+        inner = _section_within(field)
         if isinstance(shape, type) and issubclass(shape, BaseModel):
             yield from _settings(shape, f"{prefix}{name}.")
-        elif isinstance(named, type) and issubclass(named, BaseModel):
-            yield from _settings(named, f'{prefix}{name}."<name>".')
+        elif inner is not None:
+            # Either a table of sections, each under a name of its own, or a section that may miss.
+            each = '"…".' if get_origin(shape) is dict else ""
+            yield f"| `{prefix}{name}` | none | {meaning} |"
+            yield from _settings(inner, f"{prefix}{name}.{each}")
         else:
-            meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {_default(field)} | {meaning} |"
 
 
+def _section_within(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a table of sections, or one that may be missing, is made of."""
+    kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+
+
 def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
     if field.default_factory is not None:
         return "see text"
     return f"`{field.default}`" if field.default is not None else "unset"

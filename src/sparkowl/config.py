@@ -73,6 +73,13 @@ class DriverSection(_Section):
 
     disk_needed_mb: int = Field(256, ge=0)
     """MiB that must be free on the data directory's disk for a driver to be started."""
+    user: str | None = Field(None, min_length=1)
+    """POSIX user that kernels and JVMs run as, where a role names no other. Unset: the server's own
+    user. The server must run as root for it."""
+
+    group: str | None = Field(None, min_length=1)
+    """Group (name or number) that the buckets' files belong to while some user is named. Unset: the
+    user's own group, where there is one user and the group is nobody else's."""
 
     output_limit_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     """Stdout and stderr of a calculation are each cut after this many bytes."""
@@ -103,6 +110,62 @@ class DriverSection(_Section):
     def _heap(cls, value: str) -> str:
         if not re.fullmatch(r"[1-9][0-9]*[kmgKMG]", value):
             raise ValueError("must be a number with k, m or g, such as 1g")
+        return value
+
+
+#: Variables that change how programs are found or loaded, or that a driver sets for itself.
+_NOT_FOR_ROLES: Final = re.compile(
+    r"PATH|HOME|TMPDIR|TMP|TEMP|SHELL|IFS|ENV|BASH_.*|CDPATH|CLASSPATH|LD_.*|DYLD_.*|MALLOC_.*"
+    r"|GLIBC_.*|GCONV_PATH|LOCPATH|NLSPATH|NODE_.*|PERL.*|_?PYTHON.*|_?PYSPARK.*|IPYTHON.*"
+    r"|JUPYTER.*|MPL.*|_?JAVA.*|JDK_.*|_?SPARK.*|HADOOP.*|HIVE_.*|SPARKOWL.*"
+)
+#: What keeps a driver's ports closed is no role's to change.
+_PINNED_PROPERTIES: Final = frozenset(
+    ("spark.authenticate", "spark.driver.host", "spark.driver.bindAddress")
+)
+
+
+class RoleSection(_Section):
+    user: str | None = Field(None, min_length=1)
+    """POSIX user that the kernel and the JVM run as. Unset: ``driver.user``."""
+
+    environment: dict[str, str] = {}
+    """Variables for the kernel and the JVM. None that changes how programs are found or loaded."""
+
+    spark_properties: dict[str, str] = {}
+    """Spark properties of the launch. They win over the session's own."""
+
+    buckets: tuple[str, ...] | None = None
+    """Buckets that the role may see: names, or patterns with ``*``. Unset: all."""
+
+    @field_validator("environment")
+    @classmethod
+    def _environment(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None or "\0" in text:
+                raise ValueError(f"{name!r} cannot be a variable")
+            if _NOT_FOR_ROLES.fullmatch(name.upper()):
+                raise ValueError(
+                    f"{name} changes how programs are found or loaded, or is the driver's own"
+                )
+        return value
+
+    @field_validator("spark_properties")
+    @classmethod
+    def _properties(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if re.fullmatch(r"spark\.[A-Za-z0-9_.:$-]+", name) is None:
+                raise ValueError(f"{name!r} is not the name of a Spark property (spark.…)")
+            if name in _PINNED_PROPERTIES:
+                raise ValueError(f"{name} is fixed: the driver's ports would be open without it")
+        return value
+
+    @field_validator("buckets")
+    @classmethod
+    def _buckets(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in value or ():
+            if re.fullmatch(r"[a-z0-9.*?-]{1,63}", pattern) is None:
+                raise ValueError(f"{pattern!r} is not the name of a bucket, nor a pattern of names")
         return value
 
 
@@ -156,15 +219,32 @@ class RateSection(_Section):
     """Calls at once after a pause."""
 
 
-class RatesSection(_Section):
-    reads: RateSection = RateSection(per_s=100, burst=200)
-    """Calls that one key may make of each operation that only reads (Get..., List...)."""
+class ReadRateSection(RateSection):
+    per_s: float = Field(100, ge=0)
+    """Calls a second that one key may make of each operation that only reads (Get..., List...);
+    0: no limit."""
 
-    writes: RateSection = RateSection(per_s=20, burst=80)
-    """The same of each other operation."""
+    burst: int = Field(200, ge=1)
+    """The same at once after a pause."""
+
+
+class WriteRateSection(RateSection):
+    per_s: float = Field(20, ge=0)
+    """Calls a second that one key may make of each other operation; 0: no limit."""
+
+    burst: int = Field(80, ge=1)
+    """The same at once after a pause."""
+
+
+class RatesSection(_Section):
+    reads: ReadRateSection = ReadRateSection()
+    """Of operations that only read."""
+
+    writes: WriteRateSection = WriteRateSection()
+    """Of the others."""
 
     operations: dict[str, RateSection] = Field(default_factory=dict)
-    """The same of single operations, by name: ``[rates.operations.StartSession]``."""
+    """Of single operations, by name, instead: ``[rates.operations.StartSession]``."""
 
 
 class BudgetSection(_Section):
@@ -265,6 +345,10 @@ class Settings(BaseSettings):
     keep_sessions: bool = False
     """Leave sessions running when the server stops."""
 
+    allow_unisolated: bool = False
+    """Let principals other than the first key in although nothing keeps user code from the server's
+    files: no Landlock and no ``driver.user``."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lines below this level are not written. DEBUG shows also the calls of clients that poll."""
 
@@ -284,6 +368,20 @@ class Settings(BaseSettings):
     ``period``, ``warn_at``, ``refuse_at`` and ``stop_at`` (docs/operators/usage.md)."""
     engines: dict[EngineName, EngineSection] = {}
     """What is special about an engine, by its name: `[engines."Apache Spark version 3.5"]`."""
+    roles: dict[str, RoleSection] = {}
+    """What the ExecutionRole of a session maps to, by its ARN:
+    ``[roles."arn:aws:iam::000000000000:role/etl"]``."""
+
+    @field_validator("roles")
+    @classmethod
+    def _roles(cls, value: dict[str, RoleSection]) -> dict[str, RoleSection]:
+        for arn in value:
+            # As Athena's model has it (RoleArn).
+            if re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", arn) is None:
+                raise ValueError(
+                    f"{arn!r} is not the ARN of a role: arn:aws:iam::<12 digits>:role/<name>"
+                )
+        return value
 
     @field_validator("data_dir", "cache_dir")
     @classmethod
@@ -305,3 +403,9 @@ class Settings(BaseSettings):
         file = Path(named) if named else data_dir / "sparkowl.toml"
         toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
         return init_settings, env_settings, toml
+
+
+def users_of(settings: Settings) -> list[str]:
+    """Every POSIX user that drivers shall run as, by the name in the settings, sorted."""
+    named = (settings.driver.user, *(role.user for role in settings.roles.values()))
+    return sorted({name for name in named if name is not None})

@@ -18,6 +18,30 @@ from pydantic import ValidationError
 from sparkowl.config import EngineName, Settings
 from sparkowl.domain.engine import SPARK_ENGINES
 
+ROLE = "arn:aws:iam::000000000000:role/etl"
+#: Variables that no role may set.
+FIXED = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "BASH_ENV",
+    "LD_PRELOAD",
+    "ld_library_path",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYSPARK_PYTHON",
+    "_PYSPARK_DRIVER_CONN_INFO_PATH",
+    "JAVA_HOME",
+    "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "CLASSPATH",
+    "SPARK_HOME",
+    "HADOOP_CONF_DIR",
+    "SPARKOWL_DRIVER",
+    "GLIBC_TUNABLES",
+)
+
 _READ = """
 import sys
 from sparkowl.config import Settings
@@ -128,6 +152,28 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         (f"{_BUDGET}warn_at = 0", "workgroups.a.budget.warn_at"),
         (f"{_BUDGET}warn_at = 1.1", "workgroups.a.budget"),
         (f"{_BUDGET}stop_at = 0.9", "workgroups.a.budget"),
+        ("[driver]\nuser = ''", "driver.user"),
+        ("[roles.etl]\nuser = 'etl'", "roles"),
+        ("[roles.'arn:aws:iam::1:role/etl']\nuser = 'etl'", "roles"),
+        *(
+            (f"[roles.'{ROLE}']\n{text}", f"roles.{ROLE}.{named}")
+            for text, named in (
+                ("user = ''", "user"),
+                ("name = 'etl'", "name"),
+                *((f"environment = {{ {name} = 'x' }}", "environment") for name in FIXED),
+                ("environment = { 'A B' = 'x' }", "environment"),
+                ("environment = { 'A=B' = 'x' }", "environment"),
+                ('environment = { A = "x\\u0000y" }', "environment"),
+                ("spark_properties = { 'sparkx' = '1' }", "spark_properties"),
+                ("spark_properties = { 'fs.s3a.key' = '1' }", "spark_properties"),
+                ("spark_properties = { ' spark.a' = '1' }", "spark_properties"),
+                ("spark_properties = { \"spark.a\\nb\" = '1' }", "spark_properties"),
+                ("spark_properties = { 'spark.authenticate' = 'false' }", "spark_properties"),
+                ("buckets = ['../x']", "buckets"),
+                ("buckets = ['lake/x']", "buckets"),
+                ("buckets = 'lake'", "buckets"),
+            )
+        ),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -147,6 +193,36 @@ def test_a_budget_is_a_section_of_its_workgroup(tmp_path: Path) -> None:
     assert found is not None
     assert (found.dpu_hours, found.period, found.stop_at) == (1.0, "day", 1.5)
     assert (found.warn_at, found.refuse_at) == (0.8, 1.0)
+
+
+def test_a_role_is_mapped_by_its_arn(tmp_path: Path) -> None:
+    (tmp_path / "sparkowl.toml").write_text(
+        f"[roles.'{ROLE}']\nuser = 'etl'\nbuckets = ['lake', 'raw-*']\n"
+        "environment = { AWS_REGION = 'eu-west-1' }\n"
+        "spark_properties = { 'spark.hadoop.fs.s3a.endpoint' = 'https://example.org' }\n"
+    )
+
+    role = Settings(data_dir=tmp_path).roles[ROLE]
+
+    assert (role.user, role.buckets) == ("etl", ("lake", "raw-*"))
+    assert role.environment == {"AWS_REGION": "eu-west-1"}
+    assert role.spark_properties == {"spark.hadoop.fs.s3a.endpoint": "https://example.org"}
+
+
+def test_what_a_role_sets_is_not_shown_when_it_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "sparkowl.toml").write_text(
+        f"[roles.'{ROLE}']\nenvironment = {{ TOKEN = 'a-secret', PATH = 'x' }}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "sparkowl", "doctor", "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "PATH changes how programs are found" in done.stderr
+    assert "a-secret" not in done.stderr
 
 
 def test_a_variable_that_names_no_setting_of_a_section_stops_the_start(tmp_path: Path) -> None:

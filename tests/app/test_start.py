@@ -15,8 +15,9 @@ import pytest
 from tests.serving import Server, serving
 
 from sparkowl import app
-from sparkowl.app import StartError
-from sparkowl.config import ADDRESS_FILE, Settings
+from sparkowl.app import StartError, isolation
+from sparkowl.config import ADDRESS_FILE, RoleSection, Settings
+from sparkowl.launchers.base import Isolation
 
 
 def fails_to_start(data_dir: Path, **settings: Any) -> str:
@@ -207,3 +208,47 @@ def test_what_the_server_keeps_is_for_its_owner_only(tmp_path: Path) -> None:
         }
 
     assert modes == {"data": 0o700, "credentials.json": 0o600}
+
+
+def test_who_may_come_in_depends_on_what_user_code_is_kept_from(tmp_path: Path) -> None:
+    nothing = Isolation(in_force="no Landlock: too old", missing="too old", guards_paths=False)
+    landlock = Isolation(in_force="landlock v7", missing=None, guards_paths=True)
+    plain, brave = Settings(data_dir=tmp_path), Settings(data_dir=tmp_path, allow_unisolated=True)
+
+    assert isolation.others_allowed(plain, landlock)
+    assert not isolation.others_allowed(plain, nothing)
+    assert isolation.others_allowed(brave, nothing)
+
+
+def test_buckets_of_a_role_that_cannot_be_enforced_stop_the_start(tmp_path: Path) -> None:
+    arn = "arn:aws:iam::000000000000:role/etl"
+    settings = Settings(data_dir=tmp_path, roles={arn: RoleSection(buckets=("lake",))})
+    users_only = Isolation(
+        in_force="drivers run as etl; no Landlock: too old", missing=None, guards_paths=False
+    )
+
+    with pytest.raises(StartError, match=r"buckets of role .*role/etl cannot be enforced"):
+        isolation.others_allowed(settings, users_only)
+
+
+def test_a_place_that_a_user_cannot_reach_stops_the_start(tmp_path: Path) -> None:
+    shut = Isolation(
+        in_force="landlock v7; drivers run as etl",
+        missing=None,
+        guards_paths=True,
+        problems=("User etl cannot enter /root, on the way to /root/data.",),
+    )
+
+    with pytest.raises(StartError, match="User etl cannot enter /root"):
+        isolation.others_allowed(Settings(data_dir=tmp_path), shut)
+
+
+def test_a_user_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
+    said = fails_to_start(
+        tmp_path, launcher="local", driver={"user": "no-such-user", "group": "60017"}
+    )
+
+    assert said in {
+        "There is no user no-such-user on this machine.",
+        "Drivers cannot run as user no-such-user: the server does not run as root.",
+    }

@@ -188,3 +188,12 @@ async def until_processes(base: Path, driver_id: str, *, at_least: int) -> None:
     async with asyncio.timeout(30):
         while len(processes.of_driver(driver_id, base / "drivers" / driver_id)) < at_least:
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_a_launcher_says_what_its_drivers_are_kept_from(make: Make, tmp_path: Path) -> None:
+    isolation = await make(tmp_path).isolation()
+
+    assert isolation.in_force
+    assert isolation.problems == ()
+    assert isolation.guards_paths == (isolation.missing is None)

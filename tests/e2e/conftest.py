@@ -29,12 +29,21 @@ class Server:
     data_dir: Path
     settings: dict[str, str]
     port: int = 0
+    #: What runs the command.
+    program: tuple[str, ...] = (SPARKOWL,)
     process: subprocess.Popen[str] = field(init=False)
     url: str = ""
 
     def start(self) -> None:
         environment = os.environ | {f"SPARKOWL_{k}": v for k, v in self.settings.items()}
-        command = [SPARKOWL, "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        command = [
+            *self.program,
+            "serve",
+            "--data-dir",
+            str(self.data_dir),
+            "--port",
+            str(self.port),
+        ]
         with (self.data_dir.parent / "server.log").open("a") as log:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
@@ -66,7 +75,7 @@ class Server:
     ) -> subprocess.CompletedProcess[str]:
         """Run ``sparkowl`` against this server."""
         return subprocess.run(
-            [SPARKOWL, *arguments, "--data-dir", str(self.data_dir)],
+            [*self.program, *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             check=False,
@@ -182,9 +191,11 @@ def pid_of(data_dir: Path, session: str, user: User, part: str) -> int:
 
 
 @contextmanager
-def running(folder: Path, **settings: str) -> Iterator[Server]:
+def running(
+    folder: Path, program: tuple[str, ...] = (SPARKOWL,), **settings: str
+) -> Iterator[Server]:
     """A server that is stopped at the end, and that leaves no process behind."""
-    server = Server(folder / "data", settings)
+    server = Server(folder / "data", settings, program=program)
     server.start()
     try:
         yield server

@@ -26,6 +26,7 @@ from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import ROOT
+from sparkowl.domain.role import Roles
 from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
@@ -77,6 +78,7 @@ class World:
         limits: Limits,
         starts_at_once: int,
         budgets: Sequence[Budget],
+        roles: Roles,
     ) -> None:
         self.threads = _Threads()
         asyncio.get_running_loop().set_default_executor(self.threads)
@@ -90,6 +92,7 @@ class World:
         self.sparks = engines.sparks({})
         self.starts_at_once = starts_at_once
         self.budgets = budgets
+        self.roles = roles
         self._assemble()
 
     def _assemble(self) -> None:
@@ -105,6 +108,7 @@ class World:
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
             limits=self.limits,
+            roles=self.roles,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
         self.supervisor = Supervisor(means, size, self.budgets)
@@ -120,6 +124,7 @@ class World:
             caller=ROOT,
             room=self.launcher.room,
             budgets={budget.work_group: budget for budget in self.budgets},
+            roles=self.roles,
         )
 
     # --- the server's life ---------------------------------------------------------------------
@@ -314,6 +319,7 @@ async def world(
     limits: Limits | None = None,
     starts_at_once: int = 2,
     budgets: Sequence[Budget] = (),
+    roles: Roles | None = None,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
     made = World(
@@ -322,6 +328,7 @@ async def world(
         limits=limits or Limits(),
         starts_at_once=starts_at_once,
         budgets=budgets,
+        roles=roles or Roles(),
     )
     try:
         await made.begin()

@@ -19,7 +19,7 @@ from sparkowl.agent import jvm
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
 from sparkowl.agent.executors import ExecutorWatch
-from sparkowl.agent.folder import Folder
+from sparkowl.agent.folder import Folder, write_plain
 from sparkowl.agent.launch import DriverLost, Launched
 from sparkowl.agent.link import Link, ServerGone
 from sparkowl.agent.messages import (
@@ -210,7 +210,7 @@ class Agent:
             "engine_version": adopt.engine_version,
             "started_at": adopt.started_at,
         }
-        self._folder.session.write_text(json.dumps(session))
+        write_plain(self._folder.session, json.dumps(session), self._spec.run_as)
         try:
             await self._spark.mount(adopt.buckets)
             await self._spark.configure(adopt.properties)

@@ -1,4 +1,5 @@
-"""Which files a driver's user code can reach: Landlock, the kernel's own sandbox for anyone.
+"""What a driver's user code can reach: a POSIX user of its own, and Landlock, the kernel's own
+sandbox for anyone. Either holds without the other.
 
 Landlock is a list of what is allowed: to hide a folder, everything beside it, on each level from
 ``/`` down, is allowed one by one (:func:`plan`). The rules are made before the fork and put in
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from sparkowl.agent import seccomp
-from sparkowl.agent.messages import Confinement
+from sparkowl.agent.messages import Confinement, RunAs
 
 # linux/landlock.h. Numbers of rights, by what introduced them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -109,20 +110,31 @@ def _around(path: Path, hidden: Sequence[Path], writable: bool) -> Iterator[Rule
 class Sandbox:
     """A confinement, ready to be put in force in a child."""
 
-    #: ``landlock v7``, or ``none: <why>``.
+    #: ``landlock v7``, ``landlock v7, user etl``, ``user etl, no landlock: <why>``, or
+    #: ``none: <why>``.
     isolation: str
     ruleset: int | None = None
+    run_as: RunAs | None = None
 
     @property
     def enter(self) -> Callable[[], None]:
         """To be called in the child, between fork and exec."""
-        ruleset = self.ruleset
-        if ruleset is None:
+        ruleset, run_as = self.ruleset, self.run_as
+        if ruleset is None and run_as is None:
             return lambda: None
-        filter_calls = seccomp.prepare()
+        # Landlock has no rule that would let a file of elsewhere be linked into a bucket.
+        unguarded = ruleset is None and not seccomp.links_are_guarded()
+        filter_calls = seccomp.prepare(refuse_links=unguarded)
 
         def enter() -> None:
-            _restrict(ruleset)
+            # An exception here becomes a failed start: never run user code less confined than
+            # promised.
+            _drop_capabilities(frozenset() if run_as else _KEPT_CAPABILITIES)
+            if run_as is not None:
+                _become(run_as)
+            _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+            if ruleset is not None:
+                _check(_libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
             filter_calls()
 
         return enter
@@ -132,15 +144,15 @@ class Sandbox:
             os.close(self.ruleset)
 
 
-def prepare(confinement: Confinement | None) -> Sandbox:
-    """The sandbox for a confinement, as far as this kernel has one."""
-    if confinement is None:
-        return Sandbox("none: turned off by the operator")
-    reason = unavailable()
-    if reason is not None:
-        return Sandbox(f"none: {reason}")
+def prepare(confinement: Confinement | None, run_as: RunAs | None = None) -> Sandbox:
+    """The sandbox for a confinement, as far as this kernel has one, and for a user."""
+    reason = unavailable() if confinement is not None else "turned off by the operator"
+    if confinement is None or reason is not None:
+        none = f"user {run_as.name}, no landlock" if run_as else "none"
+        return Sandbox(f"{none}: {reason}", run_as=run_as)
     version = abi()
-    return Sandbox(f"landlock v{version}", _make_ruleset(plan(confinement), version))
+    isolation = f"landlock v{version}" + (f", user {run_as.name}" if run_as else "")
+    return Sandbox(isolation, _make_ruleset(plan(confinement), version), run_as)
 
 
 def unavailable() -> str | None:
@@ -185,9 +197,18 @@ def _add(ruleset: int, rule: Rule, handled: int) -> None:
         os.close(parent)
 
 
-def _restrict(ruleset: int) -> None:
-    for capability in set(range(_LAST_CAPABILITY + 1)) - _KEPT_CAPABILITIES:
+def _drop_capabilities(kept: frozenset[int]) -> None:
+    for capability in set(range(_LAST_CAPABILITY + 1)) - kept:
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # not root: nothing to drop, no effect
-    # An exception here becomes a failed start: never run user code less confined than promised.
-    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or _libc.syscall(_RESTRICT_SELF, ruleset, 0):
-        raise OSError(ctypes.get_errno(), "landlock_restrict_self failed")
+
+
+def _become(run_as: RunAs) -> None:
+    """Groups first: with the user goes the right to change them."""
+    os.setgroups(run_as.groups)
+    os.setresgid(run_as.gid, run_as.gid, run_as.gid)
+    os.setresuid(run_as.uid, run_as.uid, run_as.uid)
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), f"{what} failed")

@@ -1,7 +1,7 @@
 """``python -m sparkowl.agent.doctor``: what this environment can run, for ``sparkowl doctor``.
 
-JSON in, all of it optional: ``cache_dir``, ``java_home``. JSON out. Nothing is started and
-nothing is written.
+JSON in, all of it optional: ``cache_dir``, ``java_home``, and what :mod:`.isolation` asks for. JSON
+out. Nothing is written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from sparkowl.agent import confine, java, jvm
+from sparkowl.agent import isolation, java, jvm
 
 
 def report(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def report(asked: Mapping[str, Any]) -> dict[str, Any]:
         "spark": spark_entry,
         "packages": _packages(),
         "archive": _archive(asked.get("cache_dir"), found, home),
-        "isolation": _isolation(),
+        "isolation": _isolation(asked),
     }
 
 
@@ -80,14 +80,19 @@ def _archive(cache_dir: str | None, found: java.Java | None, home: Path | None) 
     }
 
 
-def _isolation() -> dict[str, Any]:
-    reason = confine.unavailable()
-    if reason is None:
-        return {"in_force": f"landlock v{confine.abi()}", "problem": None}
-    return {
-        "in_force": f"none: {reason}",
-        "problem": "User code can read what the server's user can read. Use a run-as user.",
-    }
+def _isolation(asked: Mapping[str, Any]) -> dict[str, Any]:
+    found = isolation.report(asked)
+    names, missing = ", ".join(found["users"]), found["missing"]
+    in_force = found["landlock"] or f"none: {missing}"
+    closed = [problem for problem in found["users"].values() if problem is not None]
+    if closed:
+        return {"in_force": in_force, "problem": " ".join(closed)}
+    if names:
+        in_force = f"user {names}, " + (found["landlock"] or f"no landlock: {missing}")
+    elif missing:
+        problem = "User code can read what the server's user can read. Name a driver.user."
+        return {"in_force": in_force, "problem": problem}
+    return {"in_force": in_force, "problem": None}
 
 
 def main() -> int:

@@ -7,11 +7,18 @@ kernel both start in it: a Unix socket's path is limited to 107 bytes, a run dir
 
 from __future__ import annotations
 
+import os
+import secrets
+import stat
 from pathlib import Path
 from typing import Final
 
+from sparkowl.agent.messages import RunAs
+
 #: Relative on purpose: see above.
 KERNEL_SOCKETS: Final = "kernel/k"
+#: Of a file that user code may have put there instead of ours.
+_LARGEST_BYTES: Final = 1 << 20
 
 
 class Folder:
@@ -47,6 +54,18 @@ class Folder:
         for path in (*map(Path, self.writable), self.conf, self.spool, self.outbox):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def give(self, run_as: RunAs | None) -> None:
+        """Let another user have what is the user code's, and pass through the folder to it.
+
+        To be called when the configuration is complete and nothing of theirs runs yet.
+        """
+        if run_as is None:
+            return
+        os.chown(self.root, -1, run_as.gid)
+        self.root.chmod(0o710)
+        for path in (*map(Path, self.writable), self.conf, *self.conf.iterdir()):
+            os.chown(path, run_as.uid, run_as.gid, follow_symlinks=False)
+
     @property
     def readable(self) -> tuple[str, ...]:
         return (str(self.conf),)
@@ -54,3 +73,26 @@ class Folder:
     @property
     def writable(self) -> tuple[str, ...]:
         return str(self.work), str(self.tmp), str(self.warehouse), str(self.kernel)
+
+
+def read_plain(file: Path) -> bytes:
+    """The content of a file in a place of the user's; OSError where it is not a plain file.
+
+    User code may have planted a link there, or a pipe that would hang whoever opens it.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{file.name} is not a plain file")
+        return opened.read(_LARGEST_BYTES)
+
+
+def write_plain(file: Path, content: str, run_as: RunAs | None) -> None:
+    """Put a file into a place of the user's: by a rename, which replaces a link, not follows it."""
+    aside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(aside, flags, 0o600), "w") as opened:
+        opened.write(content)
+        if run_as is not None:
+            os.fchown(opened.fileno(), run_as.uid, run_as.gid)
+    aside.replace(file)

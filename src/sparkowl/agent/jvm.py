@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from sparkowl.agent import buckets
-from sparkowl.agent.folder import Folder
+from sparkowl.agent.folder import Folder, read_plain
 from sparkowl.agent.java import Java
 from sparkowl.agent.messages import DriverSpec
 from sparkowl.agent.processes import spawn
@@ -55,6 +55,10 @@ FLAGS: Final = (
     "-XX:+UseSerialGC",
     # Grow from small: most sessions never need the heap they may have.
     "-Xms32m",
+    # No other process may attach to the virtual machine and run code in it, nor read what it keeps
+    # about itself under /tmp.
+    "-XX:+DisableAttachMechanism",
+    "-XX:-UsePerfData",
 )
 
 MAIN: Final = "org.apache.spark.deploy.SparkSubmit"
@@ -200,6 +204,7 @@ def start(
         arguments_text(properties.get("spark.driver.extraJavaOptions", ""))
     )
     folder.gateway.unlink(missing_ok=True)
+    folder.give(spec.run_as)
     argv = command_line(
         java,
         home=home,
@@ -212,11 +217,13 @@ def start(
     )
     return spawn(
         argv,
-        env=environment(folder, home, os.environ)
+        env=dict(spec.environment)
+        | environment(folder, home, os.environ)
         | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(folder.gateway), "JAVA_HOME": str(java.home)},
         cwd=folder.work,
         log=folder.jvm_log,
         confine=confine,
+        umask=spec.umask,
         stdin=subprocess.PIPE,
     )
 
@@ -224,7 +231,7 @@ def start(
 def gateway(file: Path) -> tuple[int, str] | None:
     """Port and secret of the JVM's gateway, once the JVM has written them (it renames the file)."""
     try:
-        content = file.read_bytes()
+        content = read_plain(file)
     except FileNotFoundError:
         return None
     port, length = struct.unpack_from(">ii", content)

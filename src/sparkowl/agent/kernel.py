@@ -34,7 +34,6 @@ def main() -> None:
     ends without one means that the process died.
     """
     report, warm = int(sys.argv[1]), "--warm" in sys.argv
-    os.umask(0o077)
     app = _application(Folder(Path.cwd()))
     try:
         ready = _attach(app, Folder(Path.cwd()), warm=warm)
@@ -79,6 +78,7 @@ def _application(folder: Folder) -> Any:
     _import_spark()
     from ipykernel.kernelapp import IPKernelApp
     from traitlets.config import Config
+    from zmq import curve_keypair
 
     config = Config()
     config.IPKernelApp.connection_file = str(folder.connection)
@@ -93,6 +93,9 @@ def _application(folder: Folder) -> Any:
     config.InteractiveShell.cache_size = 0
     config.InteractiveShell.colors = "nocolor"
     app = IPKernelApp.instance(config=config)
+    # The key signs, but what the kernel publishes is sent to whoever connects, and Landlock does
+    # not stop a process of the same user from connecting to a socket whose name it can guess.
+    app.curve_publickey, app.curve_secretkey = curve_keypair()
     app.initialize([])
     _silence()
     return app

@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,10 +52,13 @@ class Landing:
 
     def link(self, source: Path, name: str) -> None:
         """Let a file of the same file system appear under a name, replacing what is there."""
-        self._land(
-            lambda aside: os.link(source, aside, dst_dir_fd=self._folder, follow_symlinks=False),
-            name,
-        )
+
+        def link(aside: str) -> None:
+            with source.open("rb") as file:
+                self._share(file.fileno())
+            os.link(source, aside, dst_dir_fd=self._folder, follow_symlinks=False)
+
+        self._land(link, name)
 
     def copy(self, source: Path, name: str) -> None:
         """Let a copy of a file appear under a name, complete, replacing what is there."""
@@ -63,8 +67,18 @@ class Landing:
             new = os.open(aside, _NEW_FILE, 0o600, dir_fd=self._folder)
             with os.fdopen(new, "wb") as target, source.open("rb") as file:
                 shutil.copyfileobj(file, target)
+                target.flush()
+                self._share(new)
 
         self._land(copy, name)
+
+    def _share(self, file: int) -> None:
+        group = _group_of(self._folder)
+        if group is not None:
+            # Somebody else's arrangement, with a group that this process may not give files to.
+            with suppress(PermissionError):
+                os.fchown(file, -1, group)
+                os.fchmod(file, 0o660)
 
     def _land(self, make: Callable[[str], None], name: str) -> None:
         # A name that nobody can have planted anything under.
@@ -85,12 +99,32 @@ def _step_or_make(folder: int, name: str) -> int:
     except FileNotFoundError:
         with suppress(FileExistsError):  # somebody else was faster
             os.mkdir(name, 0o700, dir_fd=folder)
+            _share_folder(name, folder)
     except OSError as error:
         raise _in_the_way(error, name) from error
     try:
         return os.open(name, _FOLDER, dir_fd=folder)
     except OSError as error:
         raise _in_the_way(error, name) from error
+
+
+def _group_of(folder: int) -> int | None:
+    """The group that shares a folder; None: it is private.
+
+    As the server's own writing of objects has it: a bucket that is shared has the set-group-ID bit,
+    and hands it on to whatever is made in it.
+    """
+    found = os.fstat(folder)
+    return found.st_gid if found.st_mode & stat.S_ISGID else None
+
+
+def _share_folder(name: str, parent: int) -> None:
+    if _group_of(parent) is not None:
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        try:
+            os.fchmod(made, 0o2770)
+        finally:
+            os.close(made)
 
 
 def _in_the_way(error: OSError, name: str) -> OSError:

@@ -44,9 +44,9 @@ def launch(spec: DriverSpec, started_at: float) -> Launched:
         found = java.find(spec.java_home, os.environ, jvm.spark_version(home))
         file = jvm.archive_file(Path(spec.cache_dir), found, home)
         shared = file if file.is_file() else None
-        sandbox = confine.prepare(_complete(spec, folder, found))
+        sandbox = confine.prepare(_complete(spec, folder, found), spec.run_as)
         machine = jvm.start(spec, found, shared, sandbox.enter)
-        kernel, report = _start_kernel(folder, found, sandbox, warm=spec.warm)
+        kernel, report = _start_kernel(spec, folder, found, sandbox)
     except (java.JavaNotFound, OSError, subprocess.SubprocessError) as error:
         raise DriverLost(f"The driver could not be started: {error}") from error
     sandbox.close()
@@ -79,14 +79,15 @@ def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement
 
 
 def _start_kernel(
-    folder: Folder, found: java.Java, sandbox: confine.Sandbox, *, warm: bool
+    spec: DriverSpec, folder: Folder, found: java.Java, sandbox: confine.Sandbox
 ) -> tuple[subprocess.Popen[bytes], int]:
     reading, writing = os.pipe()
     module = ["-P", "-m", "sparkowl.agent.kernel", str(writing)]
     try:
         kernel = spawn(
-            [sys.executable, *module, *(["--warm"] if warm else [])],
-            env=jvm.environment(folder, jvm.spark_home(), os.environ)
+            [sys.executable, *module, *(["--warm"] if spec.warm else [])],
+            env=dict(spec.environment)
+            | jvm.environment(folder, jvm.spark_home(), os.environ)
             | {
                 "JAVA_HOME": str(found.home),
                 "IPYTHONDIR": str(folder.tmp / "ipython"),
@@ -96,6 +97,7 @@ def _start_kernel(
             cwd=folder.root,
             log=folder.kernel_log,
             confine=sandbox.enter,
+            umask=spec.umask,
             pass_fds=(writing,),
         )
     finally:

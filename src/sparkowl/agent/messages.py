@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Final, Literal, get_args
 
 Outcome = Literal["completed", "failed", "canceled"]
@@ -36,6 +36,17 @@ class Confinement:
     hidden: tuple[str, ...]
     readable: tuple[str, ...]
     writable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAs:
+    """The POSIX user that the kernel and the JVM run as."""
+
+    name: str
+    uid: int
+    gid: int
+    #: Supplementary groups; the buckets' group is one of them.
+    groups: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,12 @@ class DriverSpec:
     away_busy_s: float
     #: None: no confinement (asked for by the operator).
     confinement: Confinement | None
+    #: None: the agent's own user.
+    run_as: RunAs | None = None
+    #: Variables of the session's role, for the kernel and the JVM.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: Of the kernel and the JVM. The agent's own files are for its user alone.
+    umask: int = 0o077
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -82,6 +99,9 @@ class DriverSpec:
             values["confinement"] = Confinement(
                 **{name: tuple(paths) for name, paths in values["confinement"].items()}
             )
+        if values["run_as"] is not None:
+            groups = tuple(values["run_as"].pop("groups"))
+            values["run_as"] = RunAs(groups=groups, **values["run_as"])
         return cls(**values)
 
 

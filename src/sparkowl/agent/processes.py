@@ -50,6 +50,7 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
     cwd: Path,
     log: Path,
     confine: Callable[[], None],
+    umask: int,
     stdin: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
@@ -57,8 +58,9 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
     die_with_parent = dying_with_parent()
 
     def between_fork_and_exec() -> None:
-        die_with_parent()
         confine()
+        # Afterwards: the kernel forgets it when a process becomes another user.
+        die_with_parent()
 
     with log.open("ab") as sink:
         return subprocess.Popen(
@@ -69,6 +71,7 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=umask,
             pass_fds=pass_fds,
             # Safe here: this process has one thread as long as it spawns.
             preexec_fn=between_fork_and_exec,

@@ -9,16 +9,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 import typer
 from rich.console import Console
 
 from sparkowl.cli.clients import running_url
 from sparkowl.cli.options import DataDir, settings
-from sparkowl.config import Settings
-from sparkowl.launchers import engines
+from sparkowl.config import Settings, users_of
+from sparkowl.launchers import engines, users
 
 _out = Console(highlight=False, soft_wrap=True)
 _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -49,7 +49,20 @@ def doctor(data_dir: DataDir = None) -> None:
 
 def _engine(chosen: Settings) -> Iterator[Check]:
     """What the agent says of the environment that drivers run in; the server knows no Spark."""
-    asked = {"cache_dir": str(chosen.cache_dir), "java_home": chosen.driver.java_home}
+    asked: dict[str, Any] = {
+        "cache_dir": str(chosen.cache_dir),
+        "java_home": chosen.driver.java_home,
+        # The data directory itself is opened to them by a start.
+        "confine": chosen.driver.isolation == "auto",
+        "folders": [str(chosen.data_dir.parent)],
+    }
+    try:
+        found_users = users.find(users_of(chosen), chosen.driver.group)
+    except users.UnusableUser as error:
+        yield Check("users", "bad", str(error))
+    else:
+        runners = found_users.by_name.values() if found_users else ()
+        asked["users"] = [asdict(user) for user in runners]
     answer = subprocess.run(
         [sys.executable, "-m", "sparkowl.agent.doctor"],
         input=json.dumps(asked),

@@ -37,13 +37,14 @@ class Driver:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fingerprint(environment: str, properties: Mapping[str, str]) -> str:
+def fingerprint(environment: str, properties: Mapping[str, str], identity: str = "") -> str:
     """Stands for everything that is fixed when a driver is launched.
 
     Two sessions may use the same warm driver only if their fingerprints are equal. Of the engine
-    only the environment that runs it counts, not what it is called.
+    only the environment that runs it counts, not what it is called. ``identity`` is what an
+    execution role maps to: drivers of the warm pool have none.
     """
-    text = json.dumps([environment, sorted(properties.items())])
+    text = json.dumps([environment, sorted(properties.items()), identity])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

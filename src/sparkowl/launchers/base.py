@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sparkowl.domain.ids import DriverId
+from sparkowl.domain.role import Role
 
 
 class LaunchError(Exception):
@@ -29,6 +30,22 @@ class LaunchSpec:
     buckets: Mapping[str, str]
     #: The driver is for the warm pool: let it run a small query before it reports ready.
     warm: bool
+    #: What the session's ExecutionRole maps to; None: to nothing.
+    role: Role | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolation:
+    """What keeps the user code of drivers from the server's files, and from each other's."""
+
+    #: In words, for people.
+    in_force: str
+    #: Why nothing does; None: something does.
+    missing: str | None
+    #: Whether a bucket can be kept from a role also where its folder is named by path.
+    guards_paths: bool
+    #: What users of the settings cannot reach and must, in sentences.
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +68,9 @@ class Launcher(Protocol):
 
         None: there is room. Quick enough to be asked within a transaction.
         """
+
+    async def isolation(self) -> Isolation:
+        """What drivers that are launched from now on are kept from, on this machine."""
         ...
 
     async def launch(self, spec: LaunchSpec) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sparkowl.agent import messages
 from sparkowl.agent.messages import Adopt, Cancel, Command, Outcome, Run, Stop, Welcome
 from sparkowl.domain.ids import DriverId
-from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers.base import Isolation, Launcher, LaunchError, LaunchSpec, Observation
 
 #: Hands the driver's end of a link to the server, which serves it until it closes.
 Dial = Callable[[DriverId, str, "FakeChannel"], Awaitable[None]]
@@ -39,6 +39,8 @@ class Knobs:
     fails_to_start: str | None = None
     #: The driver never answers an Adopt.
     never_adopts: bool = False
+    #: Nothing keeps user code from the server's files, for this reason.
+    unisolated: str | None = None
 
 
 class FakeChannel:
@@ -68,6 +70,8 @@ class FakeLauncher:
         self._drivers: dict[str, _FakeDriver] = {}
         #: How often a launch was asked for.
         self.launches = 0
+        #: What the last launch was asked for.
+        self.last: LaunchSpec | None = None
 
     @property
     def alive(self) -> int:
@@ -77,8 +81,17 @@ class FakeLauncher:
     def room(self, starting: int) -> str | None:
         return self.knobs.no_room
 
+    async def isolation(self) -> Isolation:
+        missing = self.knobs.unisolated
+        return Isolation(
+            in_force=f"none: {missing}" if missing else "make-believe drivers run no user code",
+            missing=missing,
+            guards_paths=missing is None,
+        )
+
     async def launch(self, spec: LaunchSpec) -> str:
         self.launches += 1
+        self.last = spec
         if self.knobs.launch_error is not None:
             raise LaunchError(self.knobs.launch_error)
         driver = _FakeDriver(spec, self.knobs, self._dial)
@@ -101,6 +114,10 @@ class FakeLauncher:
         driver = self._drivers.get(json.loads(handle)["fake"])
         if driver is not None:
             await driver.end()
+
+    def adopt_of(self, driver_id: str) -> Adopt | None:
+        """What the driver was told when it became a session's."""
+        return self._drivers[driver_id].adopted
 
     async def kill(self, driver_id: str) -> None:
         """The driver dies without a word."""
@@ -132,6 +149,7 @@ class FakeLauncher:
 class _FakeDriver:
     def __init__(self, spec: LaunchSpec, knobs: Knobs, dial: Dial) -> None:
         self.alive = True
+        self.adopted: Adopt | None = None
         self._spec = spec
         self._knobs = knobs
         self._dial = dial
@@ -181,8 +199,9 @@ class _FakeDriver:
                 for fact in self._unacknowledged.values():
                     self._say(fact)
                 self._report_ready()
-            case Adopt(session_id=session_id) if not self._knobs.never_adopts:
-                self._fact(messages.Adopted(seq=self._next(), session_id=session_id))
+            case Adopt() if not self._knobs.never_adopts:
+                self.adopted = command
+                self._fact(messages.Adopted(seq=self._next(), session_id=command.session_id))
             case Run() if command.calculation_id not in self._seen:
                 self._seen.add(command.calculation_id)
                 self._run(command)

@@ -11,14 +11,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sparkowl.agent.messages import Confinement, DriverSpec
+from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain.ids import DriverId
+from sparkowl.domain.role import Role
 from sparkowl.launchers import host, processes
-from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers.base import Isolation, Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers.users import Users
+
+#: Of user code: what it writes is for its own user, or for the group of the buckets.
+_UMASK: Final = 0o077
+_SHARED_UMASK: Final = 0o007
 
 #: A killed process is gone at once, unless the kernel holds it in a system call.
 _KILLED_S: Final = 1.0
@@ -51,6 +57,10 @@ class LocalSettings:
     confine: bool
     #: Further folders that user code may write to.
     writable: tuple[str, ...]
+    #: Whom drivers run as where their role names nobody; None: the server's own user.
+    user: str | None = None
+    #: Every user that drivers run as; None: all run as the server's.
+    users: Users | None = None
 
 
 class LocalLauncher:
@@ -72,6 +82,24 @@ class LocalLauncher:
             memory=(starting + 1) * settings.memory_needed,
             disk=settings.disk_needed,
         )
+
+    async def isolation(self) -> Isolation:
+        """Asked of the agent, in a process of its own: only it knows what it can put in force."""
+        settings = self._settings
+        users = settings.users.by_name.values() if settings.users else ()
+        asked = {
+            "users": [asdict(user) for user in {user.uid: user for user in users}.values()],
+            "java_home": settings.java_home,
+            "confine": settings.confine,
+            "folders": [str(settings.drivers_dir), str(settings.buckets_dir)],
+        }
+        prober = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sparkowl.agent.isolation"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        said, _ = await prober.communicate(json.dumps(asked).encode())
+        return _isolation(settings, json.loads(said))
 
     async def launch(self, spec: LaunchSpec) -> str:
         return await asyncio.to_thread(self._launch, spec)
@@ -110,10 +138,15 @@ class LocalLauncher:
 
     def _driver_spec(self, spec: LaunchSpec, run_dir: Path) -> DriverSpec:
         settings = self._settings
+        role = spec.role or Role()
+        # Buckets that are made later are reached through their root, by those who may see all.
+        buckets = (
+            (str(settings.buckets_dir),) if role.buckets is None else tuple(spec.buckets.values())
+        )
         confinement = Confinement(
             hidden=(str(settings.data_dir),),
             readable=(str(settings.cache_dir),),
-            writable=(str(run_dir), str(settings.buckets_dir), *settings.writable),
+            writable=(str(run_dir), *buckets, *settings.writable),
         )
         return DriverSpec(
             driver_id=spec.driver_id,
@@ -122,14 +155,26 @@ class LocalLauncher:
             cache_dir=str(settings.cache_dir),
             java_home=settings.java_home,
             heap=settings.heap,
-            properties=driver_properties(settings, run_dir) | dict(spec.properties),
+            properties=driver_properties(settings, run_dir)
+            | dict(spec.properties)
+            | dict(role.spark_properties),
             buckets=spec.buckets,
             warm=spec.warm,
             output_limit_bytes=settings.output_limit_bytes,
             away_idle_s=settings.away_idle_s,
             away_busy_s=settings.away_busy_s,
             confinement=confinement if settings.confine else None,
+            run_as=self._user(role),
+            environment=role.environment,
+            umask=_UMASK if settings.users is None else _SHARED_UMASK,
         )
+
+    def _user(self, role: Role) -> RunAs | None:
+        name = role.user or self._settings.user
+        if name is None:
+            return None
+        assert self._settings.users is not None
+        return self._settings.users.by_name[name]
 
     async def find(self, driver_id: DriverId) -> str | None:
         """Found by its tag; told where the server is now, as its port may have changed."""
@@ -195,7 +240,28 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         # a home, which user code must not write to.
         "spark.jars.ivy": str(run_dir / "tmp" / "ivy"),
         "spark.sql.warehouse.dir": (run_dir / "warehouse").as_uri(),
-    }
+    } | (
+        # Hadoop has a umask of its own, and gives each file a mode by it.
+        {"spark.hadoop.fs.permissions.umask-mode": f"{_SHARED_UMASK:03o}"}
+        if settings.users is not None
+        else {}
+    )
+
+
+def _isolation(settings: LocalSettings, found: Mapping[str, Any]) -> Isolation:
+    landlock, missing = found["landlock"], found["missing"]
+    words = [landlock] if landlock else []
+    if settings.users is not None:
+        names = ", ".join(sorted(user.name for user in settings.users.by_name.values()))
+        words.append(f"drivers run as {names}" if settings.user else f"some roles run as {names}")
+    if landlock is None:
+        words.append(f"no Landlock: {missing}")
+    return Isolation(
+        in_force="; ".join(words),
+        missing=missing if landlock is None and settings.user is None else None,
+        guards_paths=landlock is not None,
+        problems=tuple(problem for problem in found["users"].values() if problem is not None),
+    )
 
 
 def _environment(driver_id: str, run_dir: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from sparkowl.objects import attributes, folders
 from sparkowl.objects.attributes import About
 from sparkowl.objects.errors import KeyConflict, PreconditionFailed
 from sparkowl.objects.keys import checksum_of
+from sparkowl.objects.sharing import share_file
 
 PREFIX: Final = "draft-"
 #: How much of a file is in memory at a time.
@@ -81,6 +82,7 @@ class Draft:
 
     def place(self, folder: int, name: str) -> None:
         """Become the file ``name``, in the place of any that is there."""
+        share_file(self._fd, folder)
         _forget_checksum(folder, name)
         try:
             os.replace(self.path, name, dst_dir_fd=folder)
@@ -91,6 +93,7 @@ class Draft:
 
     def place_new(self, folder: int, name: str) -> None:
         """Become the file ``name``; PreconditionFailed when there is one, however late it came."""
+        share_file(self._fd, folder)
         _forget_orphan(folder, name)
         try:
             os.link(self.path, name, dst_dir_fd=folder, follow_symlinks=False)

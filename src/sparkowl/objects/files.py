@@ -40,6 +40,7 @@ from sparkowl.objects.keys import (
     segments_of,
 )
 from sparkowl.objects.listings import Node, Page, Walk, gather
+from sparkowl.objects.sharing import share_folder
 
 #: Writes to one key wait for each other, so that If-Match is decided on what is then replaced.
 #: Keys share this many locks.
@@ -126,6 +127,8 @@ class Files:
             (self.root / name).mkdir()
         except FileExistsError as error:
             raise BucketAlreadyExists(f"There is a bucket of that name: {name}") from error
+        with folders.opened(self.root, name, ()) as fd:
+            share_folder(fd)
         _sync(self.root)
 
     def delete_bucket(self, name: str) -> None:

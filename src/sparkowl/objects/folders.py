@@ -19,6 +19,7 @@ from typing import Final
 from sparkowl.objects import attributes
 from sparkowl.objects.errors import KeyConflict, NoSuchBucket
 from sparkowl.objects.keys import is_bucket_name, is_checksum
+from sparkowl.objects.sharing import share_folder
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: O_NONBLOCK: opening a FIFO that somebody planted must not hang the thread.
@@ -120,6 +121,9 @@ def _step_or_make(folder: int, name: str) -> int:
         with suppress(FileExistsError):  # somebody else was faster
             os.mkdir(name, dir_fd=folder)
             os.fsync(folder)
+            made = _step(folder, name)
+            share_folder(made)
+            return made
         return _step_or_make(folder, name)
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):

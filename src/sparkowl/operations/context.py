@@ -11,6 +11,7 @@ from sparkowl.domain.budget import Budget
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import NOBODY, Principal
+from sparkowl.domain.role import Roles
 from sparkowl.domain.sparks import Sparks
 from sparkowl.store import Store
 
@@ -37,3 +38,5 @@ class Context:
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     #: Who calls; replaced for each call. What is forgotten to be replaced may do nothing.
     caller: Principal = NOBODY
+    #: What execution roles map to.
+    roles: Roles = field(default_factory=Roles)

@@ -18,6 +18,7 @@ from sparkowl.domain.errors import InvalidRequest, TooManyRequests
 from sparkowl.domain.executor import Executor
 from sparkowl.domain.executor import State as ExecutorState
 from sparkowl.domain.ids import new_session_id
+from sparkowl.domain.role import WHY_COLD
 from sparkowl.domain.session import Session, State
 from sparkowl.domain.sparks import OWN, Spark
 from sparkowl.domain.usage import dpu_millis
@@ -138,7 +139,10 @@ def _has_turn(ctx: Context, tx: Connection, work_group: WorkGroup) -> bool:
 
 def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
     """The session with a warm driver, or on its way to one of its own."""
-    session = _with_warm_driver(tx, session, ctx.sparks.of(session.engine_version))
+    if ctx.roles.of(session) is not None:
+        session = domain.created_cold(session, why=WHY_COLD)
+    else:
+        session = _with_warm_driver(tx, session, ctx.sparks.of(session.engine_version))
     if session.state is State.CREATING and not ctx.limits.queue_when_full:
         starting = drivers.count_starting(tx) + len(load.waiting(tx))
         lack = ctx.room(starting)

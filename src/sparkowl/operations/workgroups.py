@@ -82,7 +82,12 @@ async def delete_work_group(ctx: Context, request: Input) -> Output:
 
     def write(tx: Connection) -> list[SessionId]:
         workgroups.get(tx, name)
-        live = [session.id for session in sessions.list_live(tx, name)]
+        # One that is ending already keeps nothing from going.
+        live = [
+            session.id
+            for session in sessions.list_live(tx, name)
+            if session.state is not session_domain.State.TERMINATING
+        ]
         if live and not request.get("RecursiveDeleteOption"):
             raise InvalidRequest(
                 f"WorkGroup {name} is not empty: {len(live)} of its sessions are live. End them, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +19,7 @@ from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.ids import SessionId, new_driver_id
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Event, Patience, Session, Situation
 from sparkowl.domain.sparks import Sparks
 from sparkowl.launchers.base import Launcher, LaunchError, LaunchSpec
@@ -65,6 +66,9 @@ class Means:
         if starting >= self.starts_at_once or self.launcher.room(starting) is not None:
             return None
         return self.limits.next_in_line(load.waiting(tx), load.in_use(tx, placed_only=True))
+
+    #: What execution roles map to.
+    roles: Roles = field(default_factory=Roles)
 
 
 class Sessions:
@@ -127,13 +131,13 @@ class Sessions:
             case domain.AdoptDriver():
                 await self._adopt(session, driver)
             case domain.RunCalculation(calculation=calculation):
-                return await self._run(driver, calculation)
+                return await self._run(session, driver, calculation)
             case domain.CancelCalculation(calculation=calculation):
                 # The cancellation first: one that overtakes its block must not be lost, and a
                 # block that was never handed over ends as every other, with its outputs.
                 cancel = messages.Cancel(calculation_id=calculation.id)
                 await self._means.links.send_once(driver.id, f"cancel:{calculation.id}", cancel)
-                return await self._run(driver, calculation)
+                return await self._run(session, driver, calculation)
             case domain.StopDriver():
                 await self._stop(driver)
                 return None
@@ -170,6 +174,7 @@ class Sessions:
                 return Rest(LOOK_UNLINKED_S)
             if driver.handle is not None:
                 return None
+        role = means.roles.of(session)
         if handle is None:
             try:
                 handle = await means.launcher.launch(
@@ -178,8 +183,9 @@ class Sessions:
                         engine_version=session.engine_version,
                         token=means.links.token(driver.id),
                         properties={**review.at_launch, **review.at_run_time},
-                        buckets=bucket_folders(means.files),
+                        buckets=bucket_folders(means.files, role),
                         warm=False,
+                        role=role,
                     )
                 )
             except LaunchError as error:
@@ -197,12 +203,12 @@ class Sessions:
         means = self._means
         if await means.store.read(means.next_in_line) != session.id:
             return None
+        spark, role = means.sparks.of(session.engine_version), means.roles.of(session)
+        identity = "" if role is None else role.identity
         new = Driver(
             id=new_driver_id(),
             session_id=session.id,
-            fingerprint=fingerprint(
-                means.sparks.of(session.engine_version).environment, review.at_launch
-            ),
+            fingerprint=fingerprint(spark.environment, review.at_launch, identity),
             created_at=means.clock.now(),
         )
 
@@ -222,17 +228,22 @@ class Sessions:
 
     async def _adopt(self, session: Session, driver: Driver) -> None:
         review = self._review(session)
+        role = self._means.roles.of(session)
+        # The role's own were set at launch, and win.
+        fixed = {} if role is None else role.spark_properties
         adopt = messages.Adopt(
             session_id=session.id,
             work_group=session.work_group,
             engine_version=session.engine_version,
             started_at=session.created_at.isoformat(),
-            properties=review.at_run_time,
-            buckets=bucket_folders(self._means.files),
+            properties={k: v for k, v in review.at_run_time.items() if k not in fixed},
+            buckets=bucket_folders(self._means.files, role),
         )
         await self._means.links.send_once(driver.id, "adopt", adopt)
 
-    async def _run(self, driver: Driver, calculation: Calculation) -> Verdict | None:
+    async def _run(
+        self, session: Session, driver: Driver, calculation: Calculation
+    ) -> Verdict | None:
         means = self._means
         try:
             output_dir = outputs.folder_of(means.files, calculation)
@@ -243,7 +254,7 @@ class Sessions:
             calculation_id=calculation.id,
             code=calculation.code,
             output_dir=str(output_dir),
-            buckets=bucket_folders(means.files),
+            buckets=bucket_folders(means.files, means.roles.of(session)),
         )
         if await means.links.send_once(driver.id, f"run:{calculation.id}", run):
             return Rest(SUBMITTED_AFTER_S)
@@ -326,5 +337,10 @@ async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> Non
     await means.links.forget(driver.id)
 
 
-def bucket_folders(files: Files) -> Mapping[str, str]:
-    return {name: str(folder) for name, folder in files.buckets().items()}
+def bucket_folders(files: Files, role: Role | None = None) -> Mapping[str, str]:
+    """Each bucket that the role may see, and its folder."""
+    return {
+        name: str(folder)
+        for name, folder in files.buckets().items()
+        if role is None or role.sees(name)
+    }

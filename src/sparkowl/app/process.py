@@ -1,0 +1,170 @@
+"""What a running server holds: its data directory, its port, and the work beside the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import json
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from sparkowl.app.errors import StartError
+from sparkowl.config import ADDRESS_FILE, Settings
+
+log = logging.getLogger(__name__)
+
+#: Connections that wait to be accepted while the server starts.
+BACKLOG: Final = 2048
+
+
+@contextmanager
+def data_dir(settings: Settings) -> Iterator[Path]:
+    """The data directory, held against a second server."""
+    data_dir = settings.data_dir
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"The data directory {data_dir} cannot be used: {error}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(
+                f"Another SparkOwl runs on {data_dir}. Stop it, or give --data-dir."
+            ) from error
+        yield data_dir
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The bound socket. It is bound before anything else starts, so a taken port costs nothing."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Asyncio switches Nagle's algorithm off only for sockets that name TCP; with it on, every
+    # answer waits some 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+            # At once: a port that is only bound can be bound by a second server as well.
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise StartError(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                "Give another --port (0 takes a free one)."
+            ) from error
+        yield listener
+
+
+@contextmanager
+def announced(data_dir: Path, url: str) -> Iterator[None]:
+    """``server.json`` tells ``sparkowl env`` where the server is."""
+    file = data_dir / ADDRESS_FILE
+    file.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def background(
+    work: Coroutine[None, None, None], name: str, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Run ``work`` beside the block, and cancel it at the block's end.
+
+    Work that breaks stops the server: one that answers while nobody looks after its sessions would
+    be worse than none. The error is raised at the block's end.
+    """
+
+    def check(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the server stops: a part of it broke", extra={"part": name})
+            stop.set()
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(check)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def answering(asgi: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Uvicorn, without its own signal handlers and its own log."""
+    config = uvicorn.Config(
+        asgi,
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # Uvicorn would believe whatever X-Forwarded-For a caller on this machine sends.
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+        # A link that is half dead is found by these pings, not by TCP.
+        ws_ping_interval=10,
+        ws_ping_timeout=20,
+        server_header=False,
+    )
+    server = _Uvicorn(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        accepting = asyncio.create_task(server.accepting.wait(), name="http-accepting")
+        await asyncio.wait({task, accepting}, return_when=asyncio.FIRST_COMPLETED)
+        # If it could not start, this raises why.
+        accepting.cancel()
+        if task.done():
+            await task
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the command line's; uvicorn would raise them again at its end."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """The port equals running code: beyond loopback it needs TLS, which a proxy must bring."""
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if not loopback and not settings.behind_proxy:
+        raise StartError(
+            f"Refusing to listen on {settings.host} without TLS. "
+            "Put a proxy that terminates TLS in front, and say --behind-proxy."
+        )
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  not bound here
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

@@ -1,0 +1,250 @@
+"""From settings to a server that answers, and back to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
+
+from sparkowl import credentials
+from sparkowl.access.audit import Audit
+from sparkowl.access.keyring import Keyring
+from sparkowl.app import chosen, isolation, process
+from sparkowl.app.errors import StartError
+from sparkowl.clock import Clock, System
+from sparkowl.config import DATABASE_FILE, Settings
+from sparkowl.domain import workgroup
+from sparkowl.domain.arns import Account
+from sparkowl.http.aws import AthenaDoor
+from sparkowl.http.drivers import DriversDoor
+from sparkowl.http.server import Server
+from sparkowl.launchers import engines
+from sparkowl.launchers.archive import make_archive
+from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.engines import EngineError, Environment
+from sparkowl.launchers.fake import FakeLauncher
+from sparkowl.launchers.local import LocalLauncher
+from sparkowl.launchers.users import Users
+from sparkowl.objects.errors import ObjectError
+from sparkowl.objects.files import Files
+from sparkowl.objects.uploads import Uploads
+from sparkowl.operations import Context
+from sparkowl.s3.door import S3Door
+from sparkowl.store import Store, workgroups
+from sparkowl.store.migrate import NewerDatabase
+from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.sessions import Means
+from sparkowl.supervisor.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+#: A multipart upload that nobody touched this long is forgotten.
+UPLOADS_LAST: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that accepts calls."""
+
+    url: str
+    credentials: credentials.Credentials
+    store: Store
+    files: Files
+    launcher: Launcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What lies in the data directory."""
+
+    keys: credentials.Credentials
+    files: Files
+    store: Store
+    audit: Audit
+    #: The environments of engines that have one, by engine name.
+    registered: Mapping[str, Environment]
+    #: The POSIX users of drivers.
+    runners: Users | None
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    ready: Callable[[Running], None],
+    clock: Clock | None = None,
+) -> None:
+    """Run the server until ``stop`` is set; ``ready`` is called once it accepts calls.
+
+    Raises :class:`StartError` when the port or the data directory cannot be had.
+    """
+    process.refuse_open_door(settings)
+    clock = clock or System()
+    with (
+        process.data_dir(settings) as data_dir,
+        process.listening(settings) as listener,
+        _opened(settings, data_dir) as opened,
+    ):
+        url = process.url_of(settings.host, listener)
+        links = Links(opened.store, clock, opened.keys.key_for("links"))
+        launcher = _launcher(settings, opened, links, url)
+        others = isolation.others_allowed(settings, await launcher.isolation())
+        supervisor, asgi = _assemble(settings, clock, opened, links, launcher, others=others)
+        try:
+            await _prepare(opened, settings, clock)
+            await supervisor.recover()
+            async with (
+                process.background(supervisor.run(), "supervisor", stop),
+                process.answering(asgi, listener),
+                process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
+            ):
+                with process.announced(data_dir, url):
+                    ready(
+                        Running(
+                            url=url,
+                            credentials=opened.keys,
+                            store=opened.store,
+                            files=opened.files,
+                            launcher=launcher,
+                        )
+                    )
+                    await stop.wait()
+                    supervisor.retire()
+            await supervisor.stop(keep_sessions=settings.keep_sessions)
+        finally:
+            asgi.close()
+
+
+@contextmanager
+def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
+    """Keys, buckets, database and audit log; closed at the end."""
+    try:
+        keys = credentials.load_or_create(data_dir)
+        files = Files(data_dir / "buckets", data_dir / "staging")
+        registered = chosen.registered(settings, data_dir)
+        runners = chosen.posix_users(settings)
+        isolation.open_ways(settings, files, runners)
+        store = Store.open(data_dir / DATABASE_FILE)
+    except (credentials.BadCredentials, EngineError, NewerDatabase, ObjectError, OSError) as error:
+        raise StartError(str(error)) from error
+    except DatabaseError as error:
+        raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
+    audit = chosen.audit(settings, data_dir)
+    try:
+        yield _Opened(
+            keys=keys,
+            files=files,
+            store=store,
+            audit=audit,
+            registered=registered,
+            runners=runners,
+        )
+    finally:
+        audit.close()
+        store.close()
+
+
+def _launcher(settings: Settings, opened: _Opened, links: Links, url: str) -> Launcher:
+    if settings.launcher == "fake":
+        return FakeLauncher(links.serve)
+    local = chosen.local(settings, opened.registered, opened.runners)
+    return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
+
+
+def _assemble(  # noqa: PLR0913  what there is, to be put together
+    settings: Settings,
+    clock: Clock,
+    opened: _Opened,
+    links: Links,
+    launcher: Launcher,
+    *,
+    others: bool,
+) -> tuple[Supervisor, Server]:
+    """Every part, each given what it needs and nothing else.
+
+    ``others``: whether principals beside the holder of the first key are let in.
+    """
+    keys, files, store = opened.keys, opened.files, opened.store
+    limits, budgets, roles = (
+        chosen.limits(settings),
+        chosen.budgets(settings),
+        chosen.roles(settings),
+    )
+    sparks = engines.sparks(opened.registered)
+    means = Means(
+        store=store,
+        clock=clock,
+        launcher=launcher,
+        links=links,
+        files=files,
+        sparks=sparks,
+        patience=chosen.patience(settings),
+        stop_grace_s=settings.driver.stop_grace_s,
+        starts_at_once=settings.driver.starts_at_once,
+        limits=limits,
+        roles=roles,
+    )
+    supervisor = Supervisor(means, chosen.pool_size(settings), budgets.values())
+    context = Context(
+        store=store,
+        clock=clock,
+        account=Account(settings.account, settings.region),
+        limits=limits,
+        sparks=sparks,
+        output_location=settings.output_location.rstrip("/"),
+        paging_key=keys.key_for("paging"),
+        wake=supervisor.wake,
+        room=launcher.room,
+        calculations_on=chosen.calculations_on(settings),
+        budgets=budgets,
+        roles=roles,
+    )
+    keyring = Keyring(store, settings.data_dir, keys, clock, first_only=not others)
+    body_limit = settings.limits.request_body_bytes
+    asgi = Server(
+        AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), body_limit),
+        S3Door(files, keyring, opened.audit, clock, settings.region),
+        DriversDoor(links),
+    )
+    return supervisor, asgi
+
+
+async def _prepare(opened: _Opened, settings: Settings, clock: Clock) -> None:
+    """What a new account has: its workgroups, and a bucket for results."""
+    await asyncio.to_thread(_clear_abandoned, opened.files, clock.now())
+    bucket, _ = split_uri(settings.output_location)
+    if bucket not in opened.files.buckets():
+        try:
+            await asyncio.to_thread(opened.files.create_bucket, bucket)
+        except ObjectError as error:
+            raise StartError(f"output_location {settings.output_location}: {error}") from error
+
+    def write(tx: Connection) -> None:
+        for group in workgroup.built_in(clock.now()):
+            if workgroups.find(tx, group.name) is None:
+                workgroups.insert_work_group(tx, group)
+
+    await opened.store.write(write)
+
+
+def _clear_abandoned(files: Files, now: datetime) -> None:
+    """Drafts are a request's own, so those of an earlier server are nobody's; uploads may go on."""
+    files.clear_abandoned(now)
+    Uploads(files).clear_abandoned(now - UPLOADS_LAST)
+
+
+async def _upkeep(settings: Settings, supervisor: Supervisor, opened: _Opened) -> None:
+    """What makes later starts faster and may wait until the first ones are through."""
+    if settings.launcher == "local":
+        await supervisor.until_quiet()
+        for python in (sys.executable, *(found.python for found in opened.registered.values())):
+            await make_archive(settings.cache_dir, settings.driver.java_home, python)

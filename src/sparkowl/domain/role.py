@@ -1,0 +1,54 @@
+"""What an ExecutionRole is mapped to: an identity for the driver, chosen by the operator.
+
+A role that is mapped to nothing changes nothing. A session whose role maps to something runs in a
+driver that was launched for it alone, never in one of the warm pool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from sparkowl.domain.session import Session
+
+#: Why such a session starts cold, for its timeline.
+WHY_COLD = "its execution role is mapped to an identity of its own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One section of ``[roles]`` in the settings."""
+
+    #: POSIX user of the kernel and the JVM; None: as of every other session.
+    user: str | None = None
+    #: On top of what every kernel and JVM has.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: The operator's own: they win over the session's.
+    spark_properties: Mapping[str, str] = field(default_factory=dict)
+    #: Patterns of the buckets that it may see; None: all.
+    buckets: tuple[str, ...] | None = None
+
+    def sees(self, bucket: str) -> bool:
+        return self.buckets is None or any(fnmatchcase(bucket, name) for name in self.buckets)
+
+    @property
+    def identity(self) -> str:
+        """Stands for everything that the role changes in a driver; empty: nothing."""
+        if self == Role():
+            return ""
+        maps = sorted(self.environment.items()), sorted(self.spark_properties.items())
+        return json.dumps([self.user, *maps, self.buckets])
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The mapping, by role ARN."""
+
+    by_arn: Mapping[str, Role] = field(default_factory=dict)
+
+    def of(self, session: Session) -> Role | None:
+        """What the session's role maps to; None: to nothing."""
+        role = self.by_arn.get(session.request.get("ExecutionRole") or "")
+        return role if role is not None and role.identity else None
