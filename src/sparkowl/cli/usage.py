@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from sparkowl.cli.options import DataDir, fail, plain, settings
+from sparkowl.config import DATABASE_FILE
 from sparkowl.domain.usage import WORK_GROUP, Group, Total, groups_by, tally
 
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,7 +49,7 @@ def usage(
     end = min(_time("--until", until, now), now)
     if begin > end:
         fail("--since is later than --until, or than now.", code=2)
-    path = settings(data_dir).data_dir / "sparkowl.db"
+    path = settings(data_dir).data_dir / DATABASE_FILE
     try:
         with reading(path) as connection:
             uses = store.stream(connection, groups, since=begin, until=end, work_group=workgroup)
