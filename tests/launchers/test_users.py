@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparkowl.launchers import users
+from sparkowl.launchers import engines, users
 from sparkowl.launchers.users import UnusableUser
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -70,21 +70,24 @@ def test_a_single_user_with_a_group_of_its_own_needs_no_other() -> None:
 
 def test_the_way_is_open_to_the_group_and_what_lies_beside_it_is_closed(tmp_path: Path) -> None:
     data, cache = tmp_path / "data", tmp_path / "cache"
-    for folder in (data, data / "buckets", data / "staging", cache):
+    engine = data / "engines" / "one"
+    for folder in (data, data / "buckets", data / "staging", cache, engine.parent, engine):
         folder.mkdir(mode=0o755)
     (data / "sparkowl.db").touch(mode=0o644)
 
-    users.open_way(data, data / "drivers", cache, 60017)
+    users.open_way(data, data / "drivers", (cache, *engines.folders(data)), 60017)
 
     modes = {
         str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.stat().st_mode))
-        for path in (data, cache, *data.iterdir())
+        for path in (data, cache, engine, *data.iterdir())
     }
     assert modes == {
         "data": "0o710",
         "cache": "0o711",
         "data/buckets": "0o700",  # objects.sharing opens it
         "data/drivers": "0o710",
+        "data/engines": "0o711",
+        "data/engines/one": "0o711",
         "data/staging": "0o700",
         "data/sparkowl.db": "0o600",
     }

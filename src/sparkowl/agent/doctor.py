@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -42,10 +44,28 @@ _NEEDED: Final = {
 }
 
 
+#: From these on they encrypt the kernel's sockets; older ones would not, and would not say so.
+_AT_LEAST: Final = {"ipykernel": (7, 4), "jupyter-client": (8, 10)}
+
+
 def _packages() -> dict[str, Any]:
     missing = [name for package, name in _NEEDED.items() if find_spec(package) is None]
-    problem = f"Missing packages: {', '.join(missing)}." if missing else None
-    return {"missing": missing, "problem": problem}
+    old = [
+        f"{name} {version(name)} (at least {'.'.join(map(str, least))} is needed)"
+        for name, least in _AT_LEAST.items()
+        if name not in missing and _numbers(version(name)) < least
+    ]
+    problems = [
+        f"{words}: {', '.join(names)}."
+        for words, names in (("Missing packages", missing), ("Packages that are too old", old))
+        if names
+    ]
+    return {"missing": missing, "problem": " ".join(problems) or None}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _java(

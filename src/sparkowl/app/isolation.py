@@ -7,7 +7,7 @@ import os
 
 from sparkowl.app.errors import StartError
 from sparkowl.config import Settings
-from sparkowl.launchers import users
+from sparkowl.launchers import engines, users
 from sparkowl.launchers.base import Isolation
 from sparkowl.objects.files import Files
 from sparkowl.objects.sharing import share, unshare
@@ -20,9 +20,9 @@ def open_ways(settings: Settings, files: Files, runners: users.Users | None) -> 
     if runners is not None:
         # From here on the modes of new files count: the folder does not hide them any more.
         os.umask(0o077)
-        users.open_way(
-            settings.data_dir, settings.data_dir / "drivers", settings.cache_dir, runners.group
-        )
+        data_dir = settings.data_dir
+        passable = (settings.cache_dir, *engines.folders(data_dir))
+        users.open_way(data_dir, data_dir / "drivers", passable, runners.group)
         share(files.root, runners.group)
     elif unshare(files.root):
         settings.data_dir.chmod(0o700)

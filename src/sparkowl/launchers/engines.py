@@ -79,6 +79,12 @@ def registered(data_dir: Path) -> Iterator[Environment]:
             yield found
 
 
+def folders(data_dir: Path) -> list[Path]:
+    """The folders on the way to the environments; a driver's own user must get through them."""
+    root = data_dir / "engines"
+    return [root, *root.glob("*/")]
+
+
 _BY_SETTING: Final = ".setting"
 
 

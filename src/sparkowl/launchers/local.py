@@ -89,6 +89,7 @@ class LocalLauncher:
         users = settings.users.by_name.values() if settings.users else ()
         asked = {
             "users": [asdict(user) for user in {user.uid: user for user in users}.values()],
+            "pythons": sorted({sys.executable, *settings.pythons.values()}),
             "java_home": settings.java_home,
             "confine": settings.confine,
             "folders": [str(settings.drivers_dir), str(settings.buckets_dir)],

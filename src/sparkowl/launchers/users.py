@@ -107,8 +107,10 @@ def _own_group(found: dict[str, RunAs]) -> int:
     )
 
 
-def open_way(data_dir: Path, drivers_dir: Path, cache_dir: Path, group: int) -> None:
+def open_way(data_dir: Path, drivers_dir: Path, passable: Sequence[Path], group: int) -> None:
     """Let the group through to the drivers' folders and the buckets, and to nothing else.
+
+    ``passable`` folders hold nothing of anybody's: class-data archives, engines' environments.
 
     What lies in the data directory itself is closed first: until now its own mode hid it.
     """
@@ -119,5 +121,6 @@ def open_way(data_dir: Path, drivers_dir: Path, cache_dir: Path, group: int) -> 
     for folder in (drivers_dir, data_dir):
         os.chown(folder, -1, group)
         folder.chmod(0o710)
-    # Class-data archives hold nothing of anybody's.
-    cache_dir.chmod(0o711)
+    for folder in passable:
+        if folder.is_dir():
+            folder.chmod(0o711)
