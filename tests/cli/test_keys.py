@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,15 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from sqlalchemy import Connection
 from tests.keys import allow, text_of
 from tests.serving import Server, serving, until
 
 from sparkowl import credentials
+from sparkowl.domain.workgroup import built_in
+from sparkowl.store import Store, workgroups
 
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 SPARKOWL = str(Path(sys.executable).with_name("sparkowl"))
 
 
@@ -60,6 +66,17 @@ def code_of(athena: Any) -> str:
 def resting(tmp_path: Path) -> Path:
     """A data directory whose server does not run."""
     credentials.load_or_create(tmp_path)
+
+    def write(tx: Connection) -> None:
+        for work_group in built_in(NEW_YEAR):
+            workgroups.insert_work_group(tx, work_group)
+
+    async def fill() -> None:
+        store = Store.open(tmp_path / "sparkowl.db")
+        await store.write(write)
+        store.close()
+
+    asyncio.run(fill())
     return tmp_path
 
 
@@ -318,9 +335,10 @@ def test_damaged_keys_are_said_to_be_damaged(resting: Path) -> None:
 
 
 def test_files_that_the_command_makes_are_its_owners_only(resting: Path) -> None:
+    (resting / "sparkowl.db").unlink()
     before = os.umask(0)
     try:
-        keys(resting, "create", "alice", "--workgroup", "spark")
+        keys(resting, "create", "alice", "--policy", "-", given=text_of(allow("athena:*")))
     finally:
         os.umask(before)
 
