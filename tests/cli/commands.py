@@ -33,7 +33,7 @@ def command(*arguments: str, given: str = "", environment: dict[str, str] | None
 
     For commands that are no clients: what they refuse, they say themselves.
     """
-    without = {name: None for name in os.environ if _ours(name)}
+    without: dict[str, str | None] = {name: None for name in os.environ if _ours(name)}
     before = os.umask(0)
     os.umask(before)
     try:
@@ -41,7 +41,7 @@ def command(*arguments: str, given: str = "", environment: dict[str, str] | None
             cli,
             list(arguments),
             input=given,
-            env=without | (environment or {}),
+            env={**without, **(environment or {})},
             catch_exceptions=False,
         )
     finally:
