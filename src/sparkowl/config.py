@@ -319,7 +319,8 @@ class Settings(BaseSettings):
     """What can be made again: class-data archives. Default: ``~/.cache/sparkowl``."""
 
     config: Path | None = None
-    """The settings file, instead of ``sparkowl.toml`` in the data directory."""
+    """The settings file, instead of ``sparkowl.toml`` in the data directory. Named by the
+    environment only."""
 
     host: str = "127.0.0.1"
     """Address to listen on. Beyond loopback only with ``behind_proxy``."""
@@ -401,7 +402,11 @@ class Settings(BaseSettings):
         data_dir = Path(given.get("data_dir") or default_data_dir())
         named = os.environ.get("SPARKOWL_CONFIG")
         file = Path(named) if named else data_dir / "sparkowl.toml"
+        if named and not file.is_file():
+            raise ValueError(f"SPARKOWL_CONFIG names {file}, which is not a file.")
         toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        if "config" in toml():
+            raise ValueError(f"{file} cannot name another settings file: take `config` out of it.")
         return init_settings, env_settings, toml
 
 

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-_FILE: Final = "credentials.json"
+#: In the data directory.
+FILE: Final = "credentials.json"
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -38,12 +39,12 @@ class Credentials:
 def load(data_dir: Path) -> Credentials | None:
     """The keys of a data directory; None when its server has never started."""
     try:
-        return Credentials(**json.loads((data_dir / _FILE).read_text()))
+        return Credentials(**json.loads((data_dir / FILE).read_text()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise BadCredentials(
-            f"{data_dir / _FILE} is damaged. Restore it; or remove it, and the next start makes "
+            f"{data_dir / FILE} is damaged. Restore it; or remove it, and the next start makes "
             "new keys, which every client then needs."
         ) from error
 
@@ -56,7 +57,7 @@ def load_or_create(data_dir: Path) -> Credentials:
     new = Credentials(*new_pair(), secrets.token_urlsafe(32))
     with _written(data_dir, new) as aside:
         try:
-            os.link(aside, data_dir / _FILE)
+            os.link(aside, data_dir / FILE)
         except FileExistsError:
             return load_or_create(data_dir)
     return new
@@ -72,13 +73,13 @@ def new_pair() -> tuple[str, str]:
 def replace_file(data_dir: Path, new: Credentials) -> None:
     """Put other keys in the place of those of a data directory: all of them or none."""
     with _written(data_dir, new) as aside:
-        aside.rename(data_dir / _FILE)
+        aside.rename(data_dir / FILE)
 
 
 def stamp(data_dir: Path) -> tuple[int, ...]:
     """What changes whenever the file is replaced or written; empty when there is none."""
     try:
-        found = (data_dir / _FILE).stat()
+        found = (data_dir / FILE).stat()
     except OSError:
         return ()
     return found.st_ino, found.st_mtime_ns, found.st_size
@@ -86,13 +87,13 @@ def stamp(data_dir: Path) -> tuple[int, ...]:
 
 def made_at(data_dir: Path) -> datetime:
     """When the first key was made."""
-    return datetime.fromtimestamp((data_dir / _FILE).stat().st_mtime, UTC)
+    return datetime.fromtimestamp((data_dir / FILE).stat().st_mtime, UTC)
 
 
 @contextmanager
 def _written(data_dir: Path, new: Credentials) -> Iterator[Path]:
     """The keys in a file beside the real one, on disk, readable for its owner only."""
-    aside = data_dir / f"{_FILE}.{secrets.token_hex(4)}"
+    aside = data_dir / f"{FILE}.{secrets.token_hex(4)}"
     descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:

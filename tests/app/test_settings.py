@@ -86,6 +86,20 @@ def test_the_settings_file_may_lie_elsewhere(tmp_path: Path) -> None:
     assert found["port"] == 3333
 
 
+def test_a_settings_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    found, said = read(tmp_path, SPARKOWL_CONFIG=str(tmp_path / "other.toml"))
+
+    assert found == {}
+    assert said.endswith(f"SPARKOWL_CONFIG names {tmp_path}/other.toml, which is not a file.\n")
+
+
+def test_a_settings_file_does_not_send_the_reader_to_another_one(tmp_path: Path) -> None:
+    (tmp_path / "sparkowl.toml").write_text("config = '/etc/other.toml'\n")
+
+    with pytest.raises(ValueError, match="cannot name another settings file"):
+        Settings(data_dir=tmp_path)
+
+
 def test_what_is_said_outright_wins_over_all(tmp_path: Path) -> None:
     (tmp_path / "sparkowl.toml").write_text("port = 1111\n")
 

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-SPARKOWL = str(Path(sys.executable).with_name("sparkowl"))
-
-
-def sparkowl(
-    *arguments: str, given: str = "", environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SPARKOWL_"))}
-    return subprocess.run(
-        [SPARKOWL, *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=clean | (environment or {}),
-    )
+from tests.cli.commands import SPARKOWL, sparkowl
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.cli.test_commands import sparkowl
+from tests.cli.commands import command
 
 PLAIN = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
 
@@ -15,7 +15,7 @@ def test_list_says_what_runs_each_engine(tmp_path: Path) -> None:
         "[engines.'PySpark engine version 3']\npython = '/opt/bin/python'\n"
     )
 
-    found = sparkowl("engines", "list", "--data-dir", str(tmp_path))
+    found = command("engines", "list", "--data-dir", str(tmp_path))
 
     assert [line.split(maxsplit=4) for line in found.stdout.splitlines()[1:]] == [
         ["Apache", "Spark", "version", "3.5", "the server's own"],
@@ -25,15 +25,15 @@ def test_list_says_what_runs_each_engine(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_there_is_not_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
-    for command in (
+    for asked in (
         ("add", "Spark 3", "--pyspark", "3.5.8"),
         ("remove", "Athena engine version 3"),
     ):
-        found = sparkowl("engines", *command, "--data-dir", str(tmp_path))
+        found = command("engines", *asked, "--data-dir", str(tmp_path))
 
         assert found.returncode == 1
         assert found.stderr == (
-            f'There is no engine "{command[1]}". Engines: Apache Spark version 3.5, '
+            f'There is no engine "{asked[1]}". Engines: Apache Spark version 3.5, '
             "Apache Spark version 4.1, PySpark engine version 3.\n"
         )
     assert list(tmp_path.iterdir()) == []
@@ -42,8 +42,8 @@ def test_an_engine_that_there_is_not_is_answered_with_those_that_there_are(tmp_p
 def test_add_says_what_is_wrong_and_leaves_nothing(tmp_path: Path) -> None:
     name = "Apache Spark version 4.1"
 
-    found = sparkowl("engines", "add", name, "--python", str(PLAIN), "--data-dir", str(tmp_path))
-    listed = sparkowl("engines", "list", "--data-dir", str(tmp_path))
+    found = command("engines", "add", name, "--python", str(PLAIN), "--data-dir", str(tmp_path))
+    listed = command("engines", "list", "--data-dir", str(tmp_path))
 
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.endswith("The pyspark package is not installed in this environment.\n")
@@ -53,6 +53,6 @@ def test_add_says_what_is_wrong_and_leaves_nothing(tmp_path: Path) -> None:
 def test_remove_of_what_is_not_registered_is_an_error(tmp_path: Path) -> None:
     name = "Apache Spark version 4.1"
 
-    found = sparkowl("engines", "remove", name, "--data-dir", str(tmp_path))
+    found = command("engines", "remove", name, "--data-dir", str(tmp_path))
 
     assert (found.returncode, found.stderr) == (1, f'No environment is registered for "{name}".\n')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,26 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from sqlalchemy import Connection
+from tests.cli.commands import Done, command
 from tests.keys import allow, text_of
 from tests.serving import Server, serving, until
 
 from sparkowl import credentials
+from sparkowl.config import DATABASE_FILE
+from sparkowl.domain.workgroup import built_in
+from sparkowl.store import Store, workgroups
 
-SPARKOWL = str(Path(sys.executable).with_name("sparkowl"))
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def keys(
-    data_dir: Path, *arguments: str, given: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SPARKOWL_"))}
-    return subprocess.run(
-        [SPARKOWL, "keys", *arguments, "--data-dir", str(data_dir)],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=clean | environment,
+def keys(data_dir: Path, *arguments: str, given: str = "", **environment: str) -> Done:
+    return command(
+        "keys", *arguments, "--data-dir", str(data_dir), given=given, environment=environment
     )
 
 
-def made(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def made(done: Done) -> dict[str, str]:
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)
     return found
@@ -56,10 +53,29 @@ def code_of(athena: Any) -> str:
     return "ok"
 
 
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a server leaves behind."""
+    folder = tmp_path_factory.mktemp("left")
+    credentials.load_or_create(folder)
+
+    def write(tx: Connection) -> None:
+        for work_group in built_in(NEW_YEAR):
+            workgroups.insert_work_group(tx, work_group)
+
+    async def fill() -> None:
+        store = Store.open(folder / DATABASE_FILE)
+        await store.write(write)
+        store.close()
+
+    asyncio.run(fill())
+    return folder
+
+
 @pytest.fixture
-def resting(tmp_path: Path) -> Path:
+def resting(left: Path, tmp_path: Path) -> Path:
     """A data directory whose server does not run."""
-    credentials.load_or_create(tmp_path)
+    shutil.copytree(left, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -159,12 +175,7 @@ def test_the_first_key_can_be_rotated_and_env_knows_the_new_one(tmp_path: Path) 
         until(lambda: code_of(server.client()) == "UnrecognizedClientException")
         assert code_of(client(server, new)) == "ok"
 
-        printed = subprocess.run(
-            [SPARKOWL, "env", "--data-dir", str(tmp_path)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        printed = command("env", "--data-dir", str(tmp_path)).stdout
         assert f"AWS_ACCESS_KEY_ID={new['AccessKeyId']}" in printed
         assert f"AWS_SECRET_ACCESS_KEY={new['SecretAccessKey']}" in printed
 
@@ -318,9 +329,10 @@ def test_damaged_keys_are_said_to_be_damaged(resting: Path) -> None:
 
 
 def test_files_that_the_command_makes_are_its_owners_only(resting: Path) -> None:
+    (resting / DATABASE_FILE).unlink()
     before = os.umask(0)
     try:
-        keys(resting, "create", "alice", "--workgroup", "spark")
+        keys(resting, "create", "alice", "--policy", "-", given=text_of(allow("athena:*")))
     finally:
         os.umask(before)
 

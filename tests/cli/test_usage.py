@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert
 from tests.builders import make_driver, make_session
-from tests.cli.test_commands import sparkowl
+from tests.cli.commands import command
 from tests.serving import serving, until
 
 from sparkowl.domain.executor import Worker
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(folder: Path, *arguments: str) -> list[list[str]]:
-    done = sparkowl("usage", "--data-dir", str(folder), *arguments)
+    done = command("usage", "--data-dir", str(folder), *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return [line.split() for line in done.stdout.splitlines()]
 
@@ -112,7 +112,7 @@ def test_a_window_cuts_sessions(folder: Path, window: tuple[str, ...], spark: st
 
 
 def test_json_holds_the_same(folder: Path) -> None:
-    rows = json.loads("".join(sparkowl("usage", "--data-dir", str(folder), "--json").stdout))
+    rows = json.loads("".join(command("usage", "--data-dir", str(folder), "--json").stdout))
 
     assert rows == [
         {"workgroup": "other", "sessions": 1, "dpu_hours": 0.5},
@@ -130,14 +130,14 @@ def test_json_holds_the_same(folder: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said(folder: Path, arguments: tuple[str, ...], said: str) -> None:
-    done = sparkowl("usage", "--data-dir", str(folder), *arguments)
+    done = command("usage", "--data-dir", str(folder), *arguments)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(said)
 
 
 def test_without_a_database_it_says_so(tmp_path: Path) -> None:
-    done = sparkowl("usage", "--data-dir", str(tmp_path))
+    done = command("usage", "--data-dir", str(tmp_path))
 
     assert done.returncode == 1
     assert done.stderr.startswith("There is no database ")
@@ -156,7 +156,7 @@ def test_it_works_beside_a_server_and_counts_what_runs(tmp_path: Path) -> None:
 
         until(is_idle)
         first, second = (
-            json.loads(sparkowl("usage", "--json", "--data-dir", str(tmp_path)).stdout)
+            json.loads(command("usage", "--json", "--data-dir", str(tmp_path)).stdout)
             for _ in range(2)
         )
 

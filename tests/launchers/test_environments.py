@@ -14,9 +14,9 @@ import pytest
 
 from sparkowl.domain.engine import SPARK_3, SPARK_3_5, SPARK_4_1, SPARK_ENGINES
 from sparkowl.domain.sparks import OWN
-from sparkowl.launchers import engines, environments
+from sparkowl.launchers import engines, environments, installing
 from sparkowl.launchers.engines import EngineError, Environment
-from sparkowl.launchers.environments import Wanted
+from sparkowl.launchers.installing import Wanted
 
 ROOT = Path(__file__).parents[2]
 #: An interpreter without PySpark.
@@ -231,7 +231,7 @@ def test_an_environment_that_is_gone_is_named_with_what_to_do(tmp_path: Path) ->
 def test_what_the_agent_needs_is_asked_for_as_our_own_dependencies_are() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-    assert set(environments.AGENT) <= set(project["dependencies"])
+    assert set(installing.AGENT) <= set(project["dependencies"])
 
 
 def test_a_registration_reads_as_json_that_people_can_read(tmp_path: Path) -> None:

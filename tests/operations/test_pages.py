@@ -32,7 +32,6 @@ ENGINE = "Apache Spark version 4.1"
 ROLE = "arn:aws:iam::000000000000:role/Spark"
 SOME = settings(
     max_examples=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 #: Names that no two examples share.

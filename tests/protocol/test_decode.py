@@ -20,7 +20,7 @@ from sparkowl.protocol import model
 from sparkowl.protocol.decode import Call, decode, operation_of
 
 NAMES = sorted(model.operations())
-FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 
 
 def refusal(operation: str, request: Any) -> str:

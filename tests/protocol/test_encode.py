@@ -29,7 +29,7 @@ def read(body: bytes, operation: str, status: int = 200) -> dict[str, Any]:
 def test_what_we_write_botocore_reads_as_it_was_meant(name: str) -> None:
     operation = model.operations()[name]
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
     @given(fitting(operation.output_shape))
     def check(output: dict[str, Any]) -> None:
         assert read(encode(operation, output), name) == output

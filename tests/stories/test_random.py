@@ -142,7 +142,6 @@ async def play(folder: Path, acts: list[tuple[int, int]]) -> None:
 
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(

@@ -40,7 +40,6 @@ class Driver:
         self._folder = Folder(Path(spec.run_dir))
         self.kernel_pid = launched.kernel.pid
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._stopping = False
 
     def watch(self) -> None:
         """From now on know at once when a child ends; orphans that come to us are reaped too."""

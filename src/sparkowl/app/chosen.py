@@ -17,7 +17,7 @@ from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
 from sparkowl.launchers import engines, environments, users
 from sparkowl.launchers.engines import Environment
-from sparkowl.launchers.environments import Wanted
+from sparkowl.launchers.installing import Wanted
 from sparkowl.launchers.local import LocalSettings
 from sparkowl.operations import OPERATIONS
 from sparkowl.supervisor.supervisor import PoolSize

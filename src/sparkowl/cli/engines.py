@@ -17,7 +17,7 @@ from sparkowl.config import Settings
 from sparkowl.domain.engine import SPARK_ENGINES
 from sparkowl.launchers import engines, environments
 from sparkowl.launchers.engines import EngineError
-from sparkowl.launchers.environments import Wanted
+from sparkowl.launchers.installing import Wanted
 
 app = typer.Typer(no_args_is_help=True, help="Say which Spark runs an engine.")
 

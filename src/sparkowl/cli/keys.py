@@ -13,7 +13,7 @@ import typer
 
 from sparkowl.cli.clients import IN_THE_WAY, running_url
 from sparkowl.cli.options import DataDir, err, fail, settings
-from sparkowl.cli.owned import acting
+from sparkowl.cli.owned import acting, read
 
 if TYPE_CHECKING:  # what costs half a second to import is imported where it is used
     from sparkowl.access.register import NewKey
@@ -147,7 +147,7 @@ def _policy(chosen: Settings, file: str | None, workgroup: str | None) -> str | 
         return _ready_made(chosen, workgroup)
     if file is None:
         return None
-    text = _read(file)
+    text = _content(file)
     from sparkowl.domain.conditions import BadPolicy
     from sparkowl.domain.policy import parse
 
@@ -161,7 +161,7 @@ def _policy(chosen: Settings, file: str | None, workgroup: str | None) -> str | 
     return text
 
 
-def _read(file: str) -> str:
+def _content(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig")
     except OSError as error:
@@ -187,15 +187,10 @@ def _never_asked(policy: Policy) -> list[str]:
 
 def _ready_made(chosen: Settings, name: str) -> str:
     from sparkowl.access.ready import work_group_user
-    from sparkowl.cli.owned import reading
-    from sparkowl.clock import System
     from sparkowl.domain.arns import Account
-    from sparkowl.domain.workgroup import built_in
     from sparkowl.store import workgroups
 
-    found = reading(chosen, lambda tx: workgroups.find(tx, name)) or next(
-        (group for group in built_in(System().now()) if group.name == name), None
-    )
+    found = read(chosen, lambda tx: workgroups.find(tx, name))
     if found is None:
         fail(f"There is no workgroup {name} on {chosen.data_dir}.")
     location = found.output_location

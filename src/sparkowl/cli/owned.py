@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from sparkowl import credentials
 from sparkowl.cli.options import fail
 from sparkowl.config import DATABASE_FILE, Settings
 
@@ -14,28 +15,27 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sparkowl.access.register import Register
-    from sparkowl.store import Store
 
 T = TypeVar("T")
 
 
+def read(chosen: Settings, work: Callable[[Connection], T]) -> T:
+    """What ``work`` reads from the database. It changes nothing, and no server waits for it."""
+    from sparkowl.store.reading import NoDatabase, reading
+
+    try:
+        with reading(chosen.data_dir / DATABASE_FILE) as connection:
+            return work(connection)
+    except NoDatabase as error:
+        fail(str(error))
+
+
 def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
     """What ``act`` does with the keys; a refusal ends the command with its text."""
-    from sparkowl.access.register import Register
-    from sparkowl.clock import System
-
-    return _opened(chosen, lambda store: act(Register(store, chosen.data_dir, System())))
-
-
-def reading(chosen: Settings, work: Callable[[Connection], T]) -> T:
-    """What ``work`` reads from the database."""
-    return _opened(chosen, lambda store: store.read(work))
-
-
-def _opened(chosen: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
     from sqlalchemy.exc import DatabaseError
 
-    from sparkowl.credentials import BadCredentials
+    from sparkowl.access.register import Register
+    from sparkowl.clock import System
     from sparkowl.domain.access_key import KeyRefusal
     from sparkowl.domain.conditions import BadPolicy
     from sparkowl.store import Store
@@ -47,13 +47,13 @@ def _opened(chosen: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
     async def run() -> T:
         store = Store.open(chosen.data_dir / DATABASE_FILE)
         try:
-            return await act(store)
+            return await act(Register(store, chosen.data_dir, System()))
         finally:
             store.close()
 
     try:
         return asyncio.run(run())
-    except (KeyRefusal, BadPolicy, BadCredentials, NewerDatabase) as error:
+    except (KeyRefusal, BadPolicy, credentials.BadCredentials, NewerDatabase) as error:
         fail(str(error))
     except DatabaseError as error:
         fail(f"The database in {chosen.data_dir} cannot be used: {error.orig}.")
@@ -64,7 +64,7 @@ def _opened(chosen: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
 def _refuse_others(chosen: Settings) -> None:
     """A file that another user made there would be one that the server cannot open."""
     try:
-        owner = (chosen.data_dir / "credentials.json").stat().st_uid
+        owner = (chosen.data_dir / credentials.FILE).stat().st_uid
     except OSError as error:
         fail(
             f"No server has ever started on {chosen.data_dir} ({error.strerror}). "

@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from sparkowl.cli.options import DataDir, fail, plain, settings
-from sparkowl.config import DATABASE_FILE
+from sparkowl.cli.owned import read
 from sparkowl.domain.usage import WORK_GROUP, Group, Total, groups_by, tally
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: What stands where a session has no tag of this key, or no principal.
@@ -37,7 +40,6 @@ def usage(
     """Show the DPU-hours that sessions used, and how many sessions used them."""
     # Imported here: the store's imports are not for the other commands.
     from sparkowl.store import usage as store
-    from sparkowl.store.reading import NoDatabase, reading
 
     groups = list(dict.fromkeys(by or [WORK_GROUP]))
     for name in groups:
@@ -49,13 +51,12 @@ def usage(
     end = min(_time("--until", until, now), now)
     if begin > end:
         fail("--since is later than --until, or than now.", code=2)
-    path = settings(data_dir).data_dir / DATABASE_FILE
-    try:
-        with reading(path) as connection:
-            uses = store.stream(connection, groups, since=begin, until=end, work_group=workgroup)
-            totals = tally(uses, groups)
-    except NoDatabase as error:
-        fail(str(error))
+
+    def total(tx: Connection) -> dict[Group, Total]:
+        uses = store.stream(tx, groups, since=begin, until=end, work_group=workgroup)
+        return tally(uses, groups)
+
+    totals = read(settings(data_dir), total)
     if as_json:
         print(json.dumps([_member(groups, *item) for item in totals.items()], indent=2))
     else:

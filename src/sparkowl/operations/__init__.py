@@ -7,18 +7,18 @@ supervisor; it never touches a driver, and nothing here knows HTTP.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from sparkowl.operations import calculations, sessions, tags, workgroups
+from sparkowl.operations import calculations, executors, sessions, starting, tags, workgroups
 from sparkowl.operations.context import Context
 
 Operation = Callable[[Context, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    "StartSession": sessions.start_session,
+    "StartSession": starting.start_session,
     "GetSession": sessions.get_session,
     "GetSessionStatus": sessions.get_session_status,
     "ListSessions": sessions.list_sessions,
     "TerminateSession": sessions.terminate_session,
-    "ListExecutors": sessions.list_executors,
+    "ListExecutors": executors.list_executors,
     "StartCalculationExecution": calculations.start_calculation_execution,
     "GetCalculationExecution": calculations.get_calculation_execution,
     "GetCalculationExecutionStatus": calculations.get_calculation_execution_status,

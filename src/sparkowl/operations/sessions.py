@@ -1,170 +1,23 @@
-"""The session operations: StartSession to TerminateSession, and ListExecutors."""
+"""The operations on a session that is there: GetSession to TerminateSession."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
-from sparkowl.domain import engine, limits, properties, tags
-from sparkowl.domain import executor as executor_domain
 from sparkowl.domain import session as domain
-from sparkowl.domain.arns import Resource
-from sparkowl.domain.driver import Driver, fingerprint
-from sparkowl.domain.errors import InvalidRequest, TooManyRequests
-from sparkowl.domain.executor import Executor
-from sparkowl.domain.executor import State as ExecutorState
-from sparkowl.domain.ids import new_session_id
-from sparkowl.domain.role import WHY_COLD
 from sparkowl.domain.session import Session, State
-from sparkowl.domain.sparks import OWN, Spark
 from sparkowl.domain.usage import dpu_millis
-from sparkowl.domain.workgroup import WorkGroup, require_spark
-from sparkowl.operations.budgets import require_budget
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import drivers, executors, load, sessions, tokens, workgroups
-from sparkowl.store import tags as tag_rows
+from sparkowl.store import executors, load, sessions, workgroups
 from sparkowl.store.tables import micros
 
 Input = Mapping[str, Any]
 Output = dict[str, Any]
-
-#: Members of StartSession that its workgroup may have defaults for.
-_DEFAULTED: Final = ("ExecutionRole", "MonitoringConfiguration")
-
-
-async def start_session(ctx: Context, request: Input) -> Output:
-    """A new session: CREATED with a warm driver, else CREATING.
-
-    The row is all that is written here. The supervisor, once woken, launches or adopts a driver.
-    """
-    asked = tokens.Asked("StartSession", ctx.caller.name, request)
-
-    def start(tx: Connection) -> Session:
-        known = tokens.find(tx, asked)
-        if known is not None:
-            return sessions.get(tx, known)
-        work_group = workgroups.get(tx, request["WorkGroup"])
-        require_spark(work_group)
-        require_budget(ctx, tx, work_group.name)
-        session = _new_session(ctx, request, work_group)
-        if _has_turn(ctx, tx, work_group):
-            session = _with_driver(ctx, tx, session)
-        else:
-            session = domain.created_cold(session, why="there was no room; it waited in the queue")
-        sessions.insert_session(tx, session)
-        tag_rows.put(tx, Resource(work_group.name, session.id).key, _tags(tx, request, work_group))
-        tokens.insert_token(tx, asked, session.id, session.created_at)
-        return session
-
-    session = await ctx.store.write(start)
-    ctx.wake(session.id)
-    return {"SessionId": session.id, "State": session.state}
-
-
-def _new_session(ctx: Context, request: Input, work_group: WorkGroup) -> Session:
-    """The session as it was asked for, with its workgroup's defaults; not yet placed anywhere."""
-    now = ctx.clock.now()
-    session_id = new_session_id()
-    minutes = request.get("SessionIdleTimeoutInMinutes")
-    idle_timeout = limits.DEFAULT_IDLE_TIMEOUT if minutes is None else timedelta(minutes=minutes)
-    return Session(
-        id=session_id,
-        work_group=work_group.name,
-        state=State.CREATING,
-        engine_version=work_group.engine_version,
-        description=request.get("Description"),
-        request=_effective(ctx, request, work_group),
-        idle_timeout=idle_timeout,
-        output_location=work_group.output_location or ctx.output_location,
-        created_at=now,
-        modified_at=now,
-        timeline={"asked": now.timestamp()},
-        principal=ctx.caller.name,
-    )
-
-
-def _effective(ctx: Context, request: Input, work_group: WorkGroup) -> Output:
-    """The members of StartSession that the session keeps: checked, over the workgroup's own."""
-    asked = request["EngineConfiguration"]
-    engine.require_takes(work_group.engine_version, asked)
-    if "NotebookId" in asked.get("AdditionalConfigs", {}):
-        if "NotebookVersion" not in request:
-            raise InvalidRequest("NotebookVersion is required when NotebookId is provided.")
-        raise InvalidRequest(
-            "EngineConfiguration.AdditionalConfigs.NotebookId: SparkOwl has no notebooks yet."
-        )
-    kept = {}
-    if "NotebookVersion" in request:
-        engine.require_notebooks(work_group.engine_version)
-        kept["NotebookVersion"] = request["NotebookVersion"]
-    defaults = work_group.configuration
-    configuration = engine.merged(defaults.get("EngineConfiguration", {}), asked)
-    ctx.limits.require_size(
-        configuration.get("MaxConcurrentDpus", limits.DEFAULT_MAX_CONCURRENT_DPUS)
-    )
-    for name in _DEFAULTED:
-        value = request.get(name, defaults.get(name))
-        if value is not None:
-            kept[name] = value
-    return {"EngineConfiguration": configuration, **kept}
-
-
-def _tags(tx: Connection, request: Input, work_group: WorkGroup) -> Mapping[str, str]:
-    """The session's own tags over those of its workgroup, unless these are not to be copied."""
-    own = tags.from_request(request.get("Tags", ()))
-    if not request.get("CopyWorkGroupTags", True):
-        return tags.with_added({}, own)
-    return tags.with_added(tag_rows.of(tx, Resource(work_group.name).key), own)
-
-
-def _has_turn(ctx: Context, tx: Connection, work_group: WorkGroup) -> bool:
-    """Whether the session may have a driver now. False: it queues; if it may not, this raises."""
-    queues = ctx.limits.queue_when_full
-    full = ctx.limits.full(work_group.name, load.in_use(tx, placed_only=queues))
-    if not queues:
-        if full is not None:
-            raise TooManyRequests(f"{full}.")
-        return True
-    waiting = load.waiting(tx)
-    if full is None and not waiting:
-        return True
-    ctx.limits.require_place(len(waiting))
-    return False
-
-
-def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
-    """The session with a warm driver, or on its way to one of its own."""
-    if ctx.roles.of(session) is not None:
-        session = domain.created_cold(session, why=WHY_COLD)
-    else:
-        session = _with_warm_driver(tx, session, ctx.sparks.of(session.engine_version))
-    if session.state is State.CREATING and not ctx.limits.queue_when_full:
-        starting = drivers.count_starting(tx) + len(load.waiting(tx))
-        lack = ctx.room(starting)
-        if lack is not None:
-            raise TooManyRequests(f"{limits.NO_CAPACITY}: {lack}.")
-    return session
-
-
-def _with_warm_driver(tx: Connection, session: Session, spark: Spark) -> Session:
-    """The session as CREATED if a warm driver fits; the driver is then taken."""
-    review = properties.review(session.spark_properties, spark.known)
-    if review.refused:
-        return domain.created_cold(session, why="its properties are refused")
-    wanted = fingerprint(spark.environment, review.at_launch)
-    if drivers.take_warm(tx, wanted, session.id) is not None:
-        return domain.created_warm(session, at=session.created_at)
-    if review.at_launch:
-        keys = ", ".join(review.at_launch)
-        return domain.created_cold(session, why=f"properties that are fixed at launch: {keys}")
-    if spark.environment != OWN:
-        return domain.created_cold(session, why="its engine has an environment of its own")
-    return domain.created_cold(session, why="no warm driver was ready")
 
 
 async def get_session(ctx: Context, request: Input) -> Output:
@@ -248,70 +101,6 @@ async def terminate_session(ctx: Context, request: Input) -> Output:
     )
     ctx.wake(session.id)
     return {"State": session.state}
-
-
-async def list_executors(ctx: Context, request: Input) -> Output:
-    """Newest first: the workers that Spark reports, and the coordinator, which began before them.
-
-    On one machine the coordinator is the only one.
-    """
-    session_id = request["SessionId"]
-    name = request.get("ExecutorStateFilter")
-    asked = None if name is None else ExecutorState(name)
-
-    def read(tx: Connection) -> Output:
-        session = sessions.get(tx, session_id)
-        driver = drivers.of_session(tx, session_id)
-        rows, token = Pages(ctx.paging_key, "ListExecutors", request, 100).page(
-            lambda after, limit: _executors(tx, session, driver, asked, after, limit),
-            lambda placed: placed[0],
-        )
-        return {
-            "SessionId": session_id,
-            "ExecutorsSummary": [_executor(executor) for _, executor in rows],
-            "NextToken": token,
-        }
-
-    return await ctx.store.read(read)
-
-
-#: Where an executor stands in the list: its start in microseconds, and Spark's id. The coordinator
-#: stands behind all others: with no start and no id.
-_Place = tuple[int, str]
-_LAST: Final[_Place] = (0, "")
-
-
-def _executors(  # noqa: PLR0913  what it is asked for, and the page of it
-    tx: Connection,
-    session: Session,
-    driver: Driver | None,
-    asked: ExecutorState | None,
-    after: _Place | None,
-    limit: int,
-) -> list[tuple[_Place, Executor]]:
-    if driver is None or after == _LAST:
-        return []
-    fates = executor_domain.fates_in(session, driver, asked)
-    placed = [
-        ((micros(seen.started_at), seen.executor_id), executor_domain.worker(session, driver, seen))
-        for seen in executors.list_page(tx, driver.id, fates, after=after, limit=limit)
-    ]
-    last = executor_domain.coordinator(session, driver)
-    if asked in {None, last.state}:
-        placed.append((_LAST, last))
-    return placed[:limit]
-
-
-def _executor(executor: Executor) -> Output:
-    """Times are milliseconds: the model has plain longs here and states no unit."""
-    return {
-        "ExecutorId": executor.id,
-        "ExecutorType": executor.type,
-        "ExecutorState": executor.state,
-        "ExecutorSize": executor.dpus,
-        "StartDateTime": round(executor.started_at.timestamp() * 1000),
-        "TerminationDateTime": executor.ended_at and round(executor.ended_at.timestamp() * 1000),
-    }
 
 
 def _status(session: Session) -> Output:

@@ -24,7 +24,10 @@ def reading(path: Path) -> Iterator[Connection]:
     A server that runs goes on writing meanwhile (WAL).
     """
     if not path.is_file():
-        raise NoDatabase(f"There is no database {path}: no server has run there yet.")
+        raise NoDatabase(
+            f"There is no database {path}: no server has run there yet. "
+            "Start one with: sparkowl serve"
+        )
     engine = sqlite_engine(path)
     try:
         with engine.connect() as connection:

@@ -67,8 +67,8 @@ def _end_all(budget: Budget, now: datetime, reason: str, tx: Connection) -> list
     """Ask every session of the workgroup that still runs to end."""
     running = [
         session
-        for session in sessions.list_live(tx)
-        if session.work_group == budget.work_group and session.state in domain.ACTIVE
+        for session in sessions.list_live(tx, budget.work_group)
+        if session.state in domain.ACTIVE
     ]
     for session in running:
         sessions.replace(tx, session, domain.Event.TERMINATE_ASKED, at=now, reason=reason)
