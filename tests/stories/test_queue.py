@@ -174,6 +174,21 @@ async def test_a_warm_driver_goes_to_whoever_waits_longest(tmp_path: Path) -> No
         assert w.launcher.launches <= launches + 1
 
 
+async def test_a_warm_driver_goes_to_whoever_waits_though_the_host_has_no_room_for_another(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, pool=1, limits=QUEUE) as w:
+        first, second, _ = await start_three(w)
+        assert len(await w.waiting()) == 1
+        w.launcher.knobs.no_room = "memory"
+
+        await w.terminate(first)
+        await w.advance(1)
+
+        assert await w.state(second) == "IDLE"
+        assert w.launcher.alive == 1
+
+
 async def test_a_workgroup_may_have_a_smaller_quota_than_the_account(tmp_path: Path) -> None:
     async with world(tmp_path, limits=Limits(work_group=Quota(sessions=1))) as w:
         await add_work_group(w, "etl")
