@@ -104,6 +104,13 @@ async def test_the_queue_has_an_end(tmp_path: Path) -> None:
             await w.start(EngineConfiguration={"MaxConcurrentDpus": 61})
 
 
+async def test_a_session_that_names_no_size_starts_however_small_the_largest_is(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, limits=Limits(session_dpus=2)) as w:
+        assert await w.state(await w.start(EngineConfiguration={})) == "IDLE"
+
+
 async def test_one_that_waits_can_be_ended_and_the_others_move_up(tmp_path: Path) -> None:
     async with world(tmp_path, limits=QUEUE) as w:
         first, second, third = await start_three(w)

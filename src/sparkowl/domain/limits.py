@@ -17,7 +17,6 @@ from sparkowl.domain.ids import SessionId
 
 #: Athena's default (User Guide, notebooks-spark-getting-started).
 DEFAULT_IDLE_TIMEOUT: Final = timedelta(minutes=20)
-DEFAULT_MAX_CONCURRENT_DPUS: Final = 20
 #: A session without executors: its coordinator.
 COORDINATOR_DPUS: Final = 1
 CORES_PER_DPU: Final = 4

@@ -104,9 +104,8 @@ def _effective(ctx: Context, request: Input, work_group: WorkGroup) -> Output:
         kept["NotebookVersion"] = request["NotebookVersion"]
     defaults = work_group.configuration
     configuration = engine.merged(defaults.get("EngineConfiguration", {}), asked)
-    ctx.limits.require_size(
-        configuration.get("MaxConcurrentDpus", limits.DEFAULT_MAX_CONCURRENT_DPUS)
-    )
+    if "MaxConcurrentDpus" in configuration:
+        ctx.limits.require_size(configuration["MaxConcurrentDpus"])
     for name in _DEFAULTED:
         value = request.get(name, defaults.get(name))
         if value is not None:
