@@ -15,11 +15,13 @@ ROLE = "arn:aws:iam::000000000000:role/etl"
 
 
 async def place(w: World, session_id: str) -> str | None:
-    """The StateChangeReason that GetSession answers."""
+    """The StateChangeReason that every operation answers."""
     reasons: set[str | None] = {
         (await w.call(operation, SessionId=session_id))["Status"]["StateChangeReason"]
         for operation in ("GetSession", "GetSessionStatus")
     }
+    listed = (await w.call("ListSessions", WorkGroup="spark"))["Sessions"]
+    reasons |= {s["Status"]["StateChangeReason"] for s in listed if s["SessionId"] == session_id}
     (reason,) = reasons
     return reason
 
