@@ -167,6 +167,26 @@ async def test_one_workgroups_line_holds_up_nobody_elses(tmp_path: Path) -> None
         assert (await w.state(waiting), await w.state(other)) == ("CREATING", "IDLE")
 
 
+async def test_nobody_has_a_turn_in_a_workgroup_that_was_disabled_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, limits=QUEUE) as w:
+        await add_work_group(w, "etl")
+        first, held = await w.start(), await w.start()
+        await w.advance(1)
+        other = await w.start(WorkGroup="etl")
+        await w.call("UpdateWorkGroup", WorkGroup="spark", State="DISABLED")
+
+        await w.terminate(first)
+        await w.advance(1)
+
+        assert (await w.state(held), await w.state(other)) == ("CREATING", "IDLE")
+        await w.terminate(other)
+        await w.call("UpdateWorkGroup", WorkGroup="spark", State="ENABLED")
+        await w.advance(1)
+        assert await w.state(held) == "IDLE"
+
+
 async def test_a_warm_driver_goes_to_whoever_waits_longest(tmp_path: Path) -> None:
     async with world(tmp_path, pool=1, limits=QUEUE) as w:
         first, second, third = await start_three(w)
