@@ -61,10 +61,13 @@ class Means:
     limits: Limits
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
+    #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
+    spent: set[str] = field(default_factory=set)
 
     def next_in_line(self, tx: Connection) -> SessionId | None:
         """The waiting session that has the next driver: a warm one, or one of its own."""
-        return self.limits.next_in_line(load.waiting(tx), load.in_use(tx, placed_only=True))
+        line = [waiting for waiting in load.waiting(tx) if waiting.work_group not in self.spent]
+        return self.limits.next_in_line(line, load.in_use(tx, placed_only=True))
 
     def may_launch(self, tx: Connection) -> bool:
         """Whether the host has room for one more driver that starts."""
