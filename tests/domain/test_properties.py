@@ -222,6 +222,8 @@ def test_what_is_pinned_may_be_given_as_it_is_and_changes_nothing(value: str) ->
         ("spark.sql.catalog.c.warehouse", " FILE:/etc"),
         ("spark.sql.catalog.c.warehouse", "/etc"),
         ("spark.sql.catalog.c.x", "jar:file:/x!/y"),
+        ("spark.sql.catalog.c.x", "har:file:///x.har"),
+        ("spark.sql.catalog.c.x", "HAR://file-localhost/x.har"),
         ("spark.sql.catalog.c.hadoop.fs.s3.impl", "x.Y"),
         ("spark.sql.session.timeZone", "UTC\nspark.master=local[64]"),
         ("spark.sql.session.timeZone", "UTC\0"),

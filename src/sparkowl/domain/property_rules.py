@@ -249,7 +249,7 @@ FREE: Final = re.compile(
     rf"|spark\.databricks\.delta\.(?:properties\.defaults|schema|retentionDurationCheck)\.{_PART}"
 )
 #: Addresses on this machine: what is reached through them is not the session's.
-LOCAL: Final = re.compile(r"\s*(?:(?:jar:)*(?:file|local|jrt)\s*:|/|\\)", re.IGNORECASE)
+LOCAL: Final = re.compile(r"\s*(?:(?:jar:)*(?:file|local|jrt|har)\s*:|/|\\)", re.IGNORECASE)
 
 #: Why whole families are refused: the first that fits a key. The last one fits every key.
 REFUSED: Final[tuple[tuple[str, str], ...]] = (
