@@ -244,6 +244,12 @@ def test_saying_the_engine_again_is_no_change() -> None:
     assert update(sql, named).engine_version == sql.engine_version
 
 
+def test_an_engine_version_that_selects_nothing_changes_nothing() -> None:
+    before = made()
+
+    assert update(before, {"EngineVersion": {}}) == before
+
+
 def test_the_built_in_workgroup_without_a_role_can_be_changed() -> None:
     changed = update(SPARK, {"RequesterPaysEnabled": True}, description="ours")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.stories.world import World, world
 
 from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.errors import TooManyRequests
+from sparkowl.domain.limits import Limits, Quota
 
 HOUR = 3600.0
 BUDGET = Budget(work_group="spark", dpu_hours=2, period=Period.DAY, stop_at=1.5)
@@ -54,6 +56,26 @@ async def test_a_budget_warns_then_refuses_then_stops(
         assert reason is not None
         assert reason.startswith("Session was ended by the budget of its workgroup: 3.00 of 2 DPU")
         assert warnings(caplog) == ["WARN", "REFUSE", "STOP"]
+
+
+async def test_what_waits_does_not_start_on_a_budget_that_is_used_up(tmp_path: Path) -> None:
+    limits = Limits(account=Quota(sessions=1), queue_when_full=True)
+    never_stops = replace(BUDGET, stop_at=None)
+    async with world(tmp_path, limits=limits, budgets=[never_stops]) as w:
+        running, waiting = await w.start(**LONG), await w.start()
+        await use(w, 2)
+
+        await w.terminate(running)
+        await w.advance(1)
+        assert await w.state(waiting) == "CREATING"
+
+        await w.crash()
+        await w.restart()
+        await w.advance(1)
+        assert await w.state(waiting) == "CREATING"
+
+        await use(w, 24)
+        assert await w.state(waiting) in {"IDLE", "TERMINATED"}, "the next day has its own budget"
 
 
 async def test_workers_use_the_budget_too(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ ROLE = "arn:aws:iam::000000000000:role/etl"
 
 
 async def place(w: World, session_id: str) -> str | None:
-    """The StateChangeReason that GetSession answers."""
+    """The StateChangeReason that every operation answers."""
     reasons: set[str | None] = {
         (await w.call(operation, SessionId=session_id))["Status"]["StateChangeReason"]
         for operation in ("GetSession", "GetSessionStatus")
     }
+    listed = (await w.call("ListSessions", WorkGroup="spark"))["Sessions"]
+    reasons |= {s["Status"]["StateChangeReason"] for s in listed if s["SessionId"] == session_id}
     (reason,) = reasons
     return reason
 
@@ -104,6 +106,13 @@ async def test_the_queue_has_an_end(tmp_path: Path) -> None:
             await w.start(EngineConfiguration={"MaxConcurrentDpus": 61})
 
 
+async def test_a_session_that_names_no_size_starts_however_small_the_largest_is(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, limits=Limits(session_dpus=2)) as w:
+        assert await w.state(await w.start(EngineConfiguration={})) == "IDLE"
+
+
 async def test_one_that_waits_can_be_ended_and_the_others_move_up(tmp_path: Path) -> None:
     async with world(tmp_path, limits=QUEUE) as w:
         first, second, third = await start_three(w)
@@ -158,6 +167,26 @@ async def test_one_workgroups_line_holds_up_nobody_elses(tmp_path: Path) -> None
         assert (await w.state(waiting), await w.state(other)) == ("CREATING", "IDLE")
 
 
+async def test_nobody_has_a_turn_in_a_workgroup_that_was_disabled_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, limits=QUEUE) as w:
+        await add_work_group(w, "etl")
+        first, held = await w.start(), await w.start()
+        await w.advance(1)
+        other = await w.start(WorkGroup="etl")
+        await w.call("UpdateWorkGroup", WorkGroup="spark", State="DISABLED")
+
+        await w.terminate(first)
+        await w.advance(1)
+
+        assert (await w.state(held), await w.state(other)) == ("CREATING", "IDLE")
+        await w.terminate(other)
+        await w.call("UpdateWorkGroup", WorkGroup="spark", State="ENABLED")
+        await w.advance(1)
+        assert await w.state(held) == "IDLE"
+
+
 async def test_a_warm_driver_goes_to_whoever_waits_longest(tmp_path: Path) -> None:
     async with world(tmp_path, pool=1, limits=QUEUE) as w:
         first, second, third = await start_three(w)
@@ -172,6 +201,21 @@ async def test_a_warm_driver_goes_to_whoever_waits_longest(tmp_path: Path) -> No
         assert (await w.session(second)).timeline["warm"] is True
         # One launch: the pool's next member.
         assert w.launcher.launches <= launches + 1
+
+
+async def test_a_warm_driver_goes_to_whoever_waits_though_the_host_has_no_room_for_another(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, pool=1, limits=QUEUE) as w:
+        first, second, _ = await start_three(w)
+        assert len(await w.waiting()) == 1
+        w.launcher.knobs.no_room = "memory"
+
+        await w.terminate(first)
+        await w.advance(1)
+
+        assert await w.state(second) == "IDLE"
+        assert w.launcher.alive == 1
 
 
 async def test_a_workgroup_may_have_a_smaller_quota_than_the_account(tmp_path: Path) -> None:

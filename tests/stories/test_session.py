@@ -437,3 +437,18 @@ async def test_nothing_is_remembered_of_the_links_of_sessions_that_have_ended(
             await w.terminate(session_id)
 
         assert [w.links.silent_since(driver_id) for driver_id in driver_ids] == [None] * 3
+
+
+async def test_a_property_asked_for_replaces_the_workgroups_default_under_another_spelling(
+    tmp_path: Path,
+) -> None:
+    new = "spark.sql.parquet.datetimeRebaseModeInRead"
+    old = "spark.sql.legacy.parquet.datetimeRebaseModeInRead"
+    async with world(tmp_path) as w:
+        defaults = {"EngineConfiguration": {"SparkProperties": {f" {old}": "LEGACY"}}}
+        await w.call("UpdateWorkGroup", WorkGroup="spark", ConfigurationUpdates=defaults)
+
+        session_id = await w.start(EngineConfiguration={"SparkProperties": {new: "CORRECTED"}})
+
+        assert await w.state(session_id) == "IDLE"
+        assert (await w.session(session_id)).spark_properties == {new: "CORRECTED"}

@@ -40,6 +40,10 @@ class Standing(StrEnum):
     STOP = "STOP"
 
 
+#: Those in which no session starts.
+REFUSING: Final = frozenset({Standing.REFUSE, Standing.STOP})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """The limit, and the fractions of it at which something happens."""
@@ -63,7 +67,7 @@ class Budget:
 
     def allow_session(self, used: timedelta, now: datetime) -> None:
         """Raise unless the budget lets another session start."""
-        if self.standing(used) in {Standing.REFUSE, Standing.STOP}:
+        if self.standing(used) in REFUSING:
             raise TooManyRequests(
                 f"The budget of workgroup {self.work_group} is used up: {self.spent(used)}. "
                 f"Sessions start again {self._afresh(now)}."

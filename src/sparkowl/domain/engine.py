@@ -7,7 +7,7 @@ Sources: Athena User Guide, "Release versions" and "Considerations and limitatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,20 +101,25 @@ def require_notebooks(engine_version: str) -> None:
         raise InvalidRequest(f"NotebookVersion is not supported for {engine_version}.")
 
 
-def merged(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+def merged(
+    defaults: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    canonical: Callable[[str], str] = str,
+) -> dict[str, Any]:
     """The EngineConfiguration of a session: what was asked for, over its workgroup's defaults.
 
     Sizes are replaced, maps are merged key by key. A Spark property that was asked for replaces the
-    default of its name in either of the two places that properties have.
+    default of its name in either of the two places that properties have; ``canonical`` finds the
+    name behind each spelling.
     """
-    named = set(spark_properties(asked))
+    named = {canonical(key) for key in spark_properties(asked)}
     result: dict[str, Any] = {**defaults, **asked}
     for place in ("AdditionalConfigs", "SparkProperties"):
         if place in result:
-            kept = {k: v for k, v in defaults.get(place, {}).items() if k not in named}
+            kept = {k: v for k, v in defaults.get(place, {}).items() if canonical(k) not in named}
             result[place] = {**kept, **asked.get(place, {})}
     if "Classifications" in result:
-        kept = {k: v for k, v in _classified(defaults).items() if k not in named}
+        kept = {k: v for k, v in _classified(defaults).items() if canonical(k) not in named}
         properties = {**kept, **_classified(asked)}
         result["Classifications"] = [{"Name": CLASSIFICATION, "Properties": properties}]
     return result

@@ -17,7 +17,6 @@ from sparkowl.domain.ids import SessionId
 
 #: Athena's default (User Guide, notebooks-spark-getting-started).
 DEFAULT_IDLE_TIMEOUT: Final = timedelta(minutes=20)
-DEFAULT_MAX_CONCURRENT_DPUS: Final = 20
 #: A session without executors: its coordinator.
 COORDINATOR_DPUS: Final = 1
 CORES_PER_DPU: Final = 4
@@ -62,6 +61,8 @@ class Waiting:
 
     session_id: SessionId
     work_group: str
+    #: Its workgroup is disabled: it keeps its place, and has no turn.
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +109,9 @@ class Limits:
     ) -> SessionId | None:
         """Whose turn it is: the longest-waiting session that fits.
 
-        One whose workgroup is full holds up nobody else's workgroup.
+        One whose workgroup is full, or disabled, holds up nobody else's workgroup.
         """
         for session in waiting:
-            if self.full(session.work_group, in_use) is None:
+            if not session.held and self.full(session.work_group, in_use) is None:
                 return session.session_id
         return None

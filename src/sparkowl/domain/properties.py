@@ -78,9 +78,14 @@ def review(properties: Mapping[str, str], known: Known) -> Review:
 
 def _canonical(properties: Mapping[str, str], known: Known) -> Iterator[tuple[str, str]]:
     for key, value in sorted(properties.items()):
-        name = stripped(key)
+        name = canonical(key, known)
         if name.startswith("spark."):
-            yield known.canonical(name), value
+            yield name, value
+
+
+def canonical(key: str, known: Known) -> str:
+    """The name that Spark would see."""
+    return known.canonical(stripped(key))
 
 
 def stripped(text: str) -> str:

@@ -142,8 +142,9 @@ CLASSES: Final = Kind.list_of("names of classes", _CLASS)
 PACKAGES: Final = Kind.list_of("group:artifact:version", rf"{_PART}:{_PART}:{_PART}")
 EXCLUDED: Final = Kind.list_of("group:artifact", rf"{_PART}:{_PART}")
 REPOSITORIES: Final = Kind.list_of("https:// addresses", r"https://[A-Za-z0-9._~:/-]+")
+#: Without a way up: a dot may also be written %2e.
 JARS: Final = Kind.list_of(
-    "s3:// addresses of jars", r"s3a?://[a-z0-9][a-z0-9.-]+/(?![^,]*\.\.)[^\s,#?\\]+"
+    "s3:// addresses of jars", r"s3a?://[a-z0-9][a-z0-9.-]+/(?![^,]*(?:\.|%2[eE]){2})[^\s,#?\\]+"
 )
 SCHEDULER: Final = Kind("FIFO or FAIR", re.compile("FIFO|FAIR"))
 SEPARATOR: Final = Kind("one character", re.compile(r"[/:.|]"))
@@ -248,7 +249,7 @@ FREE: Final = re.compile(
     rf"|spark\.databricks\.delta\.(?:properties\.defaults|schema|retentionDurationCheck)\.{_PART}"
 )
 #: Addresses on this machine: what is reached through them is not the session's.
-LOCAL: Final = re.compile(r"\s*(?:(?:jar:)*(?:file|local|jrt)\s*:|/|\\)", re.IGNORECASE)
+LOCAL: Final = re.compile(r"\s*(?:(?:jar:)*(?:file|local|jrt|har)\s*:|/|\\)", re.IGNORECASE)
 
 #: Why whole families are refused: the first that fits a key. The last one fits every key.
 REFUSED: Final[tuple[tuple[str, str], ...]] = (

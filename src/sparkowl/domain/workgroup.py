@@ -110,8 +110,13 @@ def update(
     The engine stays: AWS changes neither between SQL and Spark nor from one Spark to the next.
     """
     configuration = _updated(work_group.configuration, updates, "ConfigurationUpdates")
-    if "EngineVersion" in updates:
-        configuration["EngineVersion"] = _engine_version(updates["EngineVersion"])
+    selected = updates.get("EngineVersion", {}).get("SelectedEngineVersion")
+    # An EngineVersion that selects nothing names nothing.
+    configuration["EngineVersion"] = (
+        _engine_version({"SelectedEngineVersion": selected})
+        if selected
+        else work_group.configuration["EngineVersion"]
+    )
     if _MANAGED in configuration:
         # Required in an answer, optional in an update.
         configuration[_MANAGED] = {"Enabled": False, **configuration[_MANAGED]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,15 +57,22 @@ async def get_session_status(ctx: Context, request: Input) -> Output:
 
 
 def _read(tx: Connection, session_id: str) -> Session:
-    """The session; while it waits for a driver, its reason says at which place."""
-    session = sessions.get(tx, session_id)
-    if session.state is not State.CREATING:
-        return session
+    [session] = _with_places(tx, [sessions.get(tx, session_id)])
+    return session
+
+
+def _with_places(tx: Connection, found: Sequence[Session]) -> list[Session]:
+    """The sessions; of one that waits for a driver, the reason says at which place."""
+    if all(session.state is not State.CREATING for session in found):
+        return list(found)
     line = [waiting.session_id for waiting in load.waiting(tx)]
-    if session.id not in line:
-        return session
-    reason = domain.queued_reason(line.index(session.id) + 1, len(line))
-    return replace(session, reason=reason)
+    places = {session_id: place for place, session_id in enumerate(line, start=1)}
+    return [
+        replace(session, reason=domain.queued_reason(places[session.id], len(line)))
+        if session.id in places
+        else session
+        for session in found
+    ]
 
 
 async def list_sessions(ctx: Context, request: Input) -> Output:
@@ -81,7 +88,8 @@ async def list_sessions(ctx: Context, request: Input) -> Output:
             ),
             lambda session: (micros(session.created_at), session.id),
         )
-        return {"Sessions": [_summary(session) for session in rows], "NextToken": token}
+        summaries = [_summary(session) for session in _with_places(tx, rows)]
+        return {"Sessions": summaries, "NextToken": token}
 
     return await ctx.store.read(read)
 

@@ -96,10 +96,12 @@ def _effective(ctx: Context, request: Input, work_group: WorkGroup) -> Output:
         engine.require_notebooks(work_group.engine_version)
         kept["NotebookVersion"] = request["NotebookVersion"]
     defaults = work_group.configuration
-    configuration = engine.merged(defaults.get("EngineConfiguration", {}), asked)
-    ctx.limits.require_size(
-        configuration.get("MaxConcurrentDpus", limits.DEFAULT_MAX_CONCURRENT_DPUS)
+    known = ctx.sparks.of(work_group.engine_version).known
+    configuration = engine.merged(
+        defaults.get("EngineConfiguration", {}), asked, lambda key: properties.canonical(key, known)
     )
+    if "MaxConcurrentDpus" in configuration:
+        ctx.limits.require_size(configuration["MaxConcurrentDpus"])
     for name in _DEFAULTED:
         value = request.get(name, defaults.get(name))
         if value is not None:

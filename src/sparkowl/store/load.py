@@ -10,11 +10,13 @@ from sqlalchemy import Connection, and_, exists, func, select
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Load, Waiting
 from sparkowl.domain.session import State
+from sparkowl.domain.workgroup import State as WorkGroupState
 from sparkowl.store import executors, tables
 
 _s: Final = tables.sessions.c
 _d: Final = tables.drivers.c
 _e: Final = tables.executors.c
+_w: Final = tables.workgroups.c
 
 _HAS_DRIVER: Final = exists().where(_d.session_id == _s.id)
 _WAITS: Final = and_(_s.ended_at.is_(None), _s.state == str(State.CREATING), ~_HAS_DRIVER)
@@ -34,7 +36,12 @@ _WORKERS: Final = (
     .where(_s.ended_at.is_(None), _e.ended_at.is_(None))
     .group_by(_s.work_group)
 )
-_IN_LINE: Final = select(_s.id, _s.work_group).where(_WAITS).order_by(_s.created_at, _s.id)
+_IN_LINE: Final = (
+    select(_s.id, _s.work_group, (_w.state == str(WorkGroupState.DISABLED)).label("held"))
+    .outerjoin_from(tables.sessions, tables.workgroups, _w.name == _s.work_group)
+    .where(_WAITS)
+    .order_by(_s.created_at, _s.id)
+)
 
 
 def in_use(connection: Connection, *, placed_only: bool) -> Mapping[str, Load]:
@@ -51,4 +58,7 @@ def in_use(connection: Connection, *, placed_only: bool) -> Mapping[str, Load]:
 
 def waiting(connection: Connection) -> Sequence[Waiting]:
     """Sessions without a driver, the longest-waiting first."""
-    return [Waiting(SessionId(row.id), row.work_group) for row in connection.execute(_IN_LINE)]
+    return [
+        Waiting(SessionId(row.id), row.work_group, bool(row.held))
+        for row in connection.execute(_IN_LINE)
+    ]

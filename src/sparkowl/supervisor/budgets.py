@@ -1,6 +1,6 @@
 """Budgets over time: a warning when most of one is used, and an end for sessions past all of it.
 
-Refusing new sessions is StartSession's own; it reads the same sum.
+Refusing new sessions is StartSession's own; it reads the same sum. Those that wait are held here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from sparkowl.domain import session as domain
-from sparkowl.domain.budget import Budget, Standing
+from sparkowl.domain.budget import REFUSING, Budget, Standing
 from sparkowl.domain.ids import SessionId
 from sparkowl.store import sessions, usage
 from sparkowl.supervisor.sessions import Means
@@ -42,11 +42,19 @@ class Budgets:
             now = self._means.clock.now()
             used = await self._means.store.read(partial(_used, budget, now))
             standing = budget.standing(used)
+            self._hold(budget, standing)
             self._say(budget, standing, used, now)
             if standing is Standing.STOP:
                 reason = budget.stop_reason(used, now)
                 ending += await self._means.store.write(partial(_end_all, budget, now, reason))
         return Rest(LOOK_S), ending
+
+    def _hold(self, budget: Budget, standing: Standing) -> None:
+        """What waits in the queue starts no sooner than what StartSession would let in."""
+        if standing in REFUSING:
+            self._means.spent.add(budget.work_group)
+        else:
+            self._means.spent.discard(budget.work_group)
 
     def _say(self, budget: Budget, standing: Standing, used: timedelta, now: datetime) -> None:
         since, _ = budget.period.bounds(now)

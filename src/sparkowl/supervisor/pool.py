@@ -108,9 +108,7 @@ class Pool:
         )
 
         def write(tx: Connection) -> bool:
-            starting = drivers.count_starting(tx)
-            room = starting < means.starts_at_once and means.launcher.room(starting) is None
-            if not room or means.next_in_line(tx) is not None:
+            if not means.may_launch(tx) or means.next_in_line(tx) is not None:
                 return False
             drivers.insert_driver(tx, new)
             return True

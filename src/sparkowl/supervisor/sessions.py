@@ -59,16 +59,20 @@ class Means:
     #: Drivers that may be starting at once: starts share the processors.
     starts_at_once: int
     limits: Limits
-
-    def next_in_line(self, tx: Connection) -> SessionId | None:
-        """The waiting session that may have the next driver, if there is room for one now."""
-        starting = drivers.count_starting(tx)
-        if starting >= self.starts_at_once or self.launcher.room(starting) is not None:
-            return None
-        return self.limits.next_in_line(load.waiting(tx), load.in_use(tx, placed_only=True))
-
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
+    #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
+    spent: set[str] = field(default_factory=set)
+
+    def next_in_line(self, tx: Connection) -> SessionId | None:
+        """The waiting session that has the next driver: a warm one, or one of its own."""
+        line = [waiting for waiting in load.waiting(tx) if waiting.work_group not in self.spent]
+        return self.limits.next_in_line(line, load.in_use(tx, placed_only=True))
+
+    def may_launch(self, tx: Connection) -> bool:
+        """Whether the host has room for one more driver that starts."""
+        starting = drivers.count_starting(tx)
+        return starting < self.starts_at_once and self.launcher.room(starting) is None
 
 
 class Sessions:
@@ -196,9 +200,10 @@ class Sessions:
         return None
 
     async def _intend(self, session: Session, review: properties.Review) -> Driver | None:
-        """The row of the session's driver; None while others have their turn.
+        """The row of the session's driver; None while others have their turn, or no room is there.
 
-        A warm one may have become ready while the session waited.
+        A warm one may have become ready while the session waited. It runs already, so it needs no
+        more room.
         """
         means = self._means
         if await means.store.read(means.next_in_line) != session.id:
@@ -219,6 +224,8 @@ class Sessions:
             if warm is not None:
                 sessions.set_timeline(tx, replace(session, timeline=domain.warm(session)))
                 return warm
+            if not means.may_launch(tx):
+                return None
             drivers.insert_driver(tx, new)
             return new
 

@@ -61,6 +61,9 @@ class Supervisor:
     async def recover(self) -> None:
         """Take up what an earlier server left: sessions go on, its warm drivers are ended."""
         means = self._means
+        if self._budgets is not None:
+            # First: what waits must not start before its budget was looked at.
+            await self._budgets.reconcile()
         for driver in await means.store.read(drivers.list_live):
             if driver.session_id is None:
                 await means.store.write(partial(_withdraw, driver.id))
