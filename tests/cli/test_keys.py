@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,28 @@ def test_the_first_key_can_be_rotated_and_env_knows_the_new_one(tmp_path: Path) 
         assert f"AWS_SECRET_ACCESS_KEY={new['SecretAccessKey']}" in printed
 
 
+def test_of_two_that_rotate_the_first_key_at_once_the_second_finds_it_gone(resting: Path) -> None:
+    first = credentials.load_or_create(resting)
+    lock = resting / "keys.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            [SPARKOWL, "keys", "rotate", first.access_key_id, "--data-dir", str(resting)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        opened = Path(f"/proc/{second.pid}/fd")
+        until(lambda: second.poll() is not None or lock in [fd.resolve() for fd in opened.iterdir()])
+        replaced = replace(first, access_key_id="AKIATHEOTHERONE")
+        credentials.replace_file(resting, replaced)
+
+    _, said = second.communicate(timeout=60)
+
+    assert "There is no key" in said
+    assert credentials.load_or_create(resting) == replaced
+
+
 def test_a_policy_can_be_shown_and_replaced(server: Server) -> None:
     done = keys(
         server.data_dir,
@@ -326,5 +350,6 @@ def test_files_that_the_command_makes_are_its_owners_only(resting: Path) -> None
 
     assert {file.name: file.stat().st_mode & 0o077 for file in resting.iterdir()} == {
         "credentials.json": 0,
+        "keys.lock": 0,
         "sparkowl.db": 0,
     }

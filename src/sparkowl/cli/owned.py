@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -20,11 +21,20 @@ T = TypeVar("T")
 
 
 def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
-    """What ``act`` does with the keys; a refusal ends the command with its text."""
+    """What ``act`` does with the keys; a refusal ends the command with its text.
+
+    One after the other: of two that replaced the first key at once, one would show a new key that
+    the other has replaced already.
+    """
     from sparkowl.access.register import Register
     from sparkowl.clock import System
 
-    return _opened(chosen, lambda store: act(Register(store, chosen.data_dir, System())))
+    async def alone(store: Store) -> T:
+        with (chosen.data_dir / "keys.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return await act(Register(store, chosen.data_dir, System()))
+
+    return _opened(chosen, alone)
 
 
 def reading(chosen: Settings, work: Callable[[Connection], T]) -> T:
