@@ -183,7 +183,9 @@ def test_of_two_that_rotate_the_first_key_at_once_the_second_finds_it_gone(resti
             text=True,
         )
         opened = Path(f"/proc/{second.pid}/fd")
-        until(lambda: second.poll() is not None or lock in [fd.resolve() for fd in opened.iterdir()])
+        until(
+            lambda: second.poll() is not None or lock in [fd.resolve() for fd in opened.iterdir()]
+        )
         replaced = replace(first, access_key_id="AKIATHEOTHERONE")
         credentials.replace_file(resting, replaced)
 

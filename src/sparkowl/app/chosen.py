@@ -133,6 +133,9 @@ def local(
         drivers_dir=data_dir / "drivers",
         buckets_dir=data_dir / "buckets",
         data_dir=data_dir,
+        hidden=tuple(
+            file.absolute() for file in (settings.config, settings.audit.file) if file is not None
+        ),
         cache_dir=settings.cache_dir,
         pythons={name: found.python for name, found in registered.items()},
         java_home=driver.java_home,
