@@ -76,9 +76,18 @@ def budgets(settings: Settings) -> dict[str, Budget]:
 
 
 def audit(settings: Settings, data_dir: Path) -> Audit:
+    """Open already: an operator who asked for it should not learn by its absence."""
     chosen = settings.audit
     path = chosen.file or data_dir / AUDIT_FILE
-    return Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
+    made = Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
+    try:
+        made.open()
+    except OSError as error:
+        raise StartError(
+            f"The audit log {path} cannot be opened: {error.strerror}. "
+            "Give another audit.file, or set audit.enabled = false."
+        ) from error
+    return made
 
 
 def roles(settings: Settings) -> Roles:
