@@ -111,6 +111,23 @@ def _completed(athena: Any, calculation_id: str) -> dict[str, Any] | None:
     return found if found["Status"]["State"] == "COMPLETED" else None
 
 
+def test_an_output_location_with_wildcards_gives_no_ready_made_policy(server: Server) -> None:
+    """Whoever may change the workgroup would choose what its next user may read."""
+    server.client().create_work_group(
+        Name="wild",
+        Configuration={
+            "EngineVersion": {"SelectedEngineVersion": "PySpark engine version 3"},
+            "ExecutionRole": "arn:aws:iam::000000000000:role/etl",
+            "ResultConfiguration": {"OutputLocation": "s3://lake/*"},
+        },
+    )
+
+    done = keys(server.data_dir, "create", "wilma", "--workgroup", "wild")
+
+    assert done.returncode == 1
+    assert "has wildcards of policies" in done.stderr.replace("\n", " ")
+
+
 def test_export_lines_can_be_evaluated_by_a_shell(server: Server) -> None:
     done = keys(server.data_dir, "create", "shell", "--workgroup", "spark", "--export")
 
