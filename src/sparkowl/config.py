@@ -373,6 +373,14 @@ class Settings(BaseSettings):
     """What the ExecutionRole of a session maps to, by its ARN:
     ``[roles."arn:aws:iam::000000000000:role/etl"]``."""
 
+    unmapped_role: RoleSection = RoleSection()
+    """The same for sessions whose role is not in ``roles``, or that have none. Where it maps to
+    something, they do not use warm drivers either."""
+
+    def every_role(self) -> dict[str, RoleSection]:
+        """Each role that is mapped, by its name in the settings."""
+        return {**self.roles, "unmapped_role": self.unmapped_role}
+
     @field_validator("roles")
     @classmethod
     def _roles(cls, value: dict[str, RoleSection]) -> dict[str, RoleSection]:
@@ -412,5 +420,5 @@ class Settings(BaseSettings):
 
 def users_of(settings: Settings) -> list[str]:
     """Every POSIX user that drivers shall run as, by the name in the settings, sorted."""
-    named = (settings.driver.user, *(role.user for role in settings.roles.values()))
+    named = (settings.driver.user, *(role.user for role in settings.every_role().values()))
     return sorted({name for name in named if name is not None})

@@ -245,6 +245,10 @@ def test_code_and_notebooks_are_hidden_wherever_they_are() -> None:
         "spark.oauth.token",
         "spark.sql.catalog.c.credential",
         "fs.AccessKey",
+        "spark.hadoop.fs.azure.account.key.lake.dfs.core.windows.net",
+        "spark.hadoop.fs.azure.sas.raw.lake.blob.core.windows.net",
+        "spark.my.api-key",
+        "spark.ssl.keyPassphrase",
     ],
 )
 def test_properties_that_look_secret_are_hidden(key: str) -> None:
@@ -260,10 +264,25 @@ def test_properties_that_look_secret_are_hidden(key: str) -> None:
     assert found["EngineConfiguration"]["SparkProperties"]["spark.executor.cores"] == "2"
 
 
-def test_a_property_whose_value_looks_secret_is_hidden_too() -> None:
-    options = {"spark.driver.extraJavaOptions": "-Dpassword=canary"}
+@pytest.mark.parametrize(
+    "value",
+    [
+        "-Dpassword=canary",
+        "Authorization: Basic canary",
+        "jdbc:postgresql://me:canary@db.example.org/sales",
+        "redis://:canary@cache.example.org",
+    ],
+)
+def test_a_property_whose_value_looks_secret_is_hidden_too(value: str) -> None:
+    options = {"spark.driver.extraJavaOptions": value}
 
     assert "canary" not in json.dumps(shown({"EngineConfiguration": {"SparkProperties": options}}))
+
+
+def test_a_url_without_a_password_is_shown() -> None:
+    places = {"spark.my.place": "https://example.org:8443/a@b", "spark.other": "s3://lake/x:y@z"}
+
+    assert shown({"SparkProperties": places})["SparkProperties"] == places
 
 
 def test_members_whose_names_only_look_secret_are_shown() -> None:

@@ -201,6 +201,20 @@ async def test_the_old_first_key_may_be_kept_for_a_while(bench: Bench, first: Cr
     assert not await bench.opens(first.access_key_id)
 
 
+async def test_a_rotation_that_was_cut_off_can_be_made_again(
+    bench: Bench, first: Credentials
+) -> None:
+    """The row of the old key was written, the file was not replaced."""
+    await bench.register.rotate(first.access_key_id, keep=timedelta(hours=1))
+    credentials.replace_file(bench.data_dir, first)
+
+    new = await bench.register.rotate(first.access_key_id, keep=timedelta(hours=2))
+    bench.clock.advance(2 * 3600 - 1)
+
+    assert await bench.opens(new.id)
+    assert await bench.opens(first.access_key_id)
+
+
 async def test_a_damaged_or_missing_file_leaves_the_first_key_as_it_was(
     bench: Bench, first: Credentials, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sqlite3
 import stat
@@ -55,6 +56,21 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         f"Cannot listen on 127.0.0.1:{port}: Address already in use. "
         "Give another --port (0 takes a free one)."
     )
+
+
+def test_an_audit_log_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    place, pipe = tmp_path / "not" / "there", tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    said = fails_to_start(tmp_path / "data", audit={"file": place})
+
+    assert said == (
+        f"The audit log {place} cannot be opened: No such file or directory. "
+        "Give another audit.file, or set audit.enabled = false."
+    )
+    assert str(pipe) in fails_to_start(tmp_path / "data", audit={"file": pipe})
+    with serving(tmp_path / "data", audit={"file": place, "enabled": False}) as server:
+        assert server.client().list_work_groups()["WorkGroups"]
 
 
 def test_two_servers_cannot_have_one_port(tmp_path: Path) -> None:

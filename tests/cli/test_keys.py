@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shlex
 import shutil
+import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +22,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from sqlalchemy import Connection
-from tests.cli.commands import Done, command
+from tests.cli.commands import SPARKOWL, Done, command
 from tests.keys import allow, text_of
 from tests.serving import Server, serving, until
 
@@ -125,6 +130,23 @@ def _completed(athena: Any, calculation_id: str) -> dict[str, Any] | None:
     return found if found["Status"]["State"] == "COMPLETED" else None
 
 
+def test_an_output_location_with_wildcards_gives_no_ready_made_policy(server: Server) -> None:
+    """Whoever may change the workgroup would choose what its next user may read."""
+    server.client().create_work_group(
+        Name="wild",
+        Configuration={
+            "EngineVersion": {"SelectedEngineVersion": "PySpark engine version 3"},
+            "ExecutionRole": "arn:aws:iam::000000000000:role/etl",
+            "ResultConfiguration": {"OutputLocation": "s3://lake/*"},
+        },
+    )
+
+    done = keys(server.data_dir, "create", "wilma", "--workgroup", "wild")
+
+    assert done.returncode == 1
+    assert "has wildcards of policies" in done.stderr.replace("\n", " ")
+
+
 def test_export_lines_can_be_evaluated_by_a_shell(server: Server) -> None:
     done = keys(server.data_dir, "create", "shell", "--workgroup", "spark", "--export")
 
@@ -178,6 +200,45 @@ def test_the_first_key_can_be_rotated_and_env_knows_the_new_one(tmp_path: Path) 
         printed = command("env", "--data-dir", str(tmp_path)).stdout
         assert f"AWS_ACCESS_KEY_ID={new['AccessKeyId']}" in printed
         assert f"AWS_SECRET_ACCESS_KEY={new['SecretAccessKey']}" in printed
+
+
+def test_of_two_that_rotate_the_first_key_at_once_the_second_finds_it_gone(resting: Path) -> None:
+    first = credentials.load_or_create(resting)
+    lock = resting / "keys.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            [SPARKOWL, "keys", "rotate", first.access_key_id, "--data-dir", str(resting)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        opened = Path(f"/proc/{second.pid}/fd")
+        until(
+            lambda: second.poll() is not None or lock in [fd.resolve() for fd in opened.iterdir()]
+        )
+        replaced = replace(first, access_key_id="AKIATHEOTHERONE")
+        credentials.replace_file(resting, replaced)
+
+    _, said = second.communicate(timeout=60)
+
+    assert "There is no key" in said
+    assert credentials.load_or_create(resting) == replaced
+
+
+def test_a_database_of_another_version_is_left_alone(resting: Path) -> None:
+    with closing(sqlite3.connect(resting / DATABASE_FILE)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+        database.commit()
+    before = (resting / DATABASE_FILE).read_bytes()
+
+    done = keys(resting, "list")
+    made = keys(resting, "create", "alice", "--policy", "-", given=text_of(allow("athena:*")))
+
+    for refused in (done, made):
+        assert refused.returncode == 1
+        assert "is of another version of SparkOwl" in refused.stderr
+    assert (resting / DATABASE_FILE).read_bytes() == before
 
 
 def test_a_policy_can_be_shown_and_replaced(server: Server) -> None:
@@ -329,14 +390,12 @@ def test_damaged_keys_are_said_to_be_damaged(resting: Path) -> None:
 
 
 def test_files_that_the_command_makes_are_its_owners_only(resting: Path) -> None:
-    (resting / DATABASE_FILE).unlink()
+    there = set(resting.iterdir())
     before = os.umask(0)
     try:
         keys(resting, "create", "alice", "--policy", "-", given=text_of(allow("athena:*")))
     finally:
         os.umask(before)
 
-    assert {file.name: file.stat().st_mode & 0o077 for file in resting.iterdir()} == {
-        "credentials.json": 0,
-        "sparkowl.db": 0,
-    }
+    made = set(resting.iterdir()) - there
+    assert {file.name: file.stat().st_mode & 0o077 for file in made} == {"keys.lock": 0}

@@ -37,6 +37,7 @@ def local(folder: Path) -> Launcher:
         drivers_dir=folder / "drivers",
         buckets_dir=folder / "buckets",
         data_dir=folder,
+        hidden=(),
         cache_dir=folder / "cache",
         pythons={},
         java_home=None,

@@ -39,6 +39,15 @@ def test_a_session_has_the_role_that_it_was_started_with() -> None:
     assert roles.of(make_session(request={})) is None
 
 
+def test_a_role_that_is_not_mapped_and_none_at_all_may_have_a_mapping_of_their_own() -> None:
+    others = Role(buckets=("open-*",))
+    roles = Roles({ARN: Role(user="etl")}, unmapped=others)
+
+    assert roles.of(make_session(request={"ExecutionRole": ARN})) == Role(user="etl")
+    assert roles.of(make_session(request={"ExecutionRole": ARN + "2"})) == others
+    assert roles.of(make_session(request={})) == others
+
+
 def test_a_role_that_is_mapped_to_nothing_is_as_one_that_is_not_mapped() -> None:
     assert Roles({ARN: Role()}).of(make_session(request={"ExecutionRole": ARN})) is None
 

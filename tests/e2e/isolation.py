@@ -28,6 +28,8 @@ ATTACKER_USER, VICTIM_USER, GROUP = "nobody", "daemon", "60017"
 SECRET: Final = "the-secret-of-the-victim"
 #: Ways in which sessions are kept apart: (Landlock, a user of their own).
 MODES: Final = {"landlock": (True, False), "user": (False, True), "both": (True, True)}
+#: Files of the server outside its data directory, and one that was put aside.
+ELSEWHERE: Final = ("sparkowl.toml", "audit.jsonl", "audit.jsonl.1")
 #: Sees what an attempt comes to: its value, or the name of what it raised.
 TRY: Final = """
 import ctypes, os, signal, socket, subprocess, sys
@@ -192,10 +194,17 @@ def world(mode: str) -> Iterator[World]:
     with open_folder() as folder:
         python = open_python(folder)
         (folder / "data").mkdir(mode=0o700)
-        (folder / "data" / "sparkowl.toml").write_text(settings(mode))
-        (folder / "data" / "sparkowl.toml").chmod(0o600)
+        elsewhere = {name: folder / name for name in ELSEWHERE}
+        for file in elsewhere.values():
+            file.touch(mode=0o600)
+        elsewhere["sparkowl.toml"].write_text(settings(mode))
+        chosen = {
+            "CACHE_DIR": str(folder / "cache"),
+            "CONFIG": str(elsewhere["sparkowl.toml"]),
+            "AUDIT__FILE": str(elsewhere["audit.jsonl"]),
+        }
         program = (str(python), "-P", "-m", "sparkowl")
-        with running(folder, program, CACHE_DIR=str(folder / "cache")) as server:
+        with running(folder, program, **chosen) as server:
             yield _populate(mode, server)
 
 

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from tests.e2e.conftest import GONE, User, processes_of, running, wait_for
 from tests.e2e.isolation import (
     ATTACKER_USER,
+    ELSEWHERE,
     GROUP,
     MODES,
     SECRET,
@@ -76,6 +77,7 @@ def test_nothing_of_the_server_or_of_another_session_can_be_opened(here: World) 
         if not any(path.is_relative_to(folder) for folder in (here.buckets, *own))
         and not stat.S_ISSOCK(path.lstat().st_mode)
     ]
+    theirs += [here.server.data_dir.parent / name for name in ELSEWHERE]
     names = {path.name for path in theirs}
     assert {"sparkowl.db", "sparkowl.db-wal", "credentials.json", "staging", "outbox"} <= names
     assert {"secret.txt", "connection.json", "gateway", "spark.properties", "server-url"} <= names

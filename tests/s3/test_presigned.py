@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -98,3 +100,24 @@ def test_headers_may_be_in_a_version_2_url(served: Served, bucket: str) -> None:
     assert "x-amz-meta-owner=me" in url
     assert use(served, url, "PUT", b"x").status == 200
     assert served.files.entry(bucket, "a").about.metadata == {"owner": "me"}
+
+
+def test_a_url_that_copies_cannot_be_made_one_that_writes(served: Served, bucket: str) -> None:
+    """Only one claim is checked; a second one must not change how the call is read."""
+    served.files.put_bytes(bucket, "source", b"x")
+    path, expires = f"/{bucket}/a", 4_102_444_800
+    text = f"PUT\n\n\n{expires}\nx-amz-copy-source:{bucket}/source\n{path}"
+    digest = hmac.digest(served.secret.encode(), text.encode(), "sha1")
+    query = {
+        "AWSAccessKeyId": served.key,
+        "Expires": expires,
+        "Signature": base64.b64encode(digest).decode(),
+        "x-amz-copy-source": f"{bucket}/source",
+    }
+    url = f"{path}?{urlencode(query)}"
+
+    refused = use(served, url, "PUT", b"evil", {"Authorization": "none"})
+
+    assert (refused.status, refused.code) == (400, "InvalidArgument")
+    assert use(served, url, "PUT").status == 200
+    assert (served.files.path(bucket, "a")).read_bytes() == b"x"

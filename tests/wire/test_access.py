@@ -396,6 +396,10 @@ def test_tag_keys_decide_what_may_be_taken_away(world: World) -> None:
     assert untag("mine", "team") == DENIED
 
 
+#: The server itself writes there.
+VAULT = {"OutputLocation": "s3://vault/outputs/"}
+
+
 @pytest.mark.parametrize(
     ("operation", "request_", "needed", "resource"),
     [
@@ -423,9 +427,21 @@ def test_tag_keys_decide_what_may_be_taken_away(world: World) -> None:
             "iam:PassRole",
             ROLE,
         ),
+        (
+            "CreateWorkGroup",
+            {"Name": "made-c", "Configuration": {"ResultConfiguration": VAULT}},
+            "s3:PutObject",
+            "arn:aws:s3:::vault/outputs/*",
+        ),
+        (
+            "UpdateWorkGroup",
+            {"WorkGroup": "team-8", "ConfigurationUpdates": {"ResultConfigurationUpdates": VAULT}},
+            "s3:PutObject",
+            "arn:aws:s3:::vault/*",
+        ),
     ],
 )
-def test_a_workgroup_needs_more_for_tags_and_roles(
+def test_a_workgroup_needs_more_for_tags_roles_and_outputs(
     world: World, operation: str, request_: dict[str, Any], needed: str, resource: str
 ) -> None:
     own = allow(f"athena:{operation}", work_group("*"))

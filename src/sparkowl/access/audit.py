@@ -28,7 +28,15 @@ MAX_NAME: Final = 128
 _MAX_ADDRESS: Final = 64
 _MAX_RESOURCE: Final = 1_200
 
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_FLAGS: Final = (
+    os.O_WRONLY
+    | os.O_APPEND
+    | os.O_CREAT
+    | os.O_CLOEXEC
+    | os.O_NOFOLLOW
+    # A FIFO that nobody reads must not hang the server.
+    | os.O_NONBLOCK
+)
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 #: How AWS forms the id of a key. What does not look so may be a secret in the wrong place.
 _KEY_ID: Final = re.compile(r"[A-Z0-9_]{1,128}")
@@ -91,6 +99,11 @@ class Audit:
         self._failing = False
         #: The last line was written in part: the disk became full in its middle.
         self._torn = False
+
+    def open(self) -> None:
+        """Open the file now rather than at the first call; OSError where that is not possible."""
+        if self._path is not None:
+            self._opened(self._path)
 
     def begin(
         self,

@@ -2,7 +2,8 @@
 
 As CloudTrail does for Athena, code and notebooks are replaced by ``HIDDEN_FOR_SECURITY_REASONS``,
 and so are the hashes of their content. Of properties, those are hidden whose key or value looks
-secret: Spark's own rule (``spark.redaction.regex``). What is long is cut.
+secret: Spark's own rule (``spark.redaction.regex``), and what that one overlooks. What is long is
+cut.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ _HIDDEN_MEMBERS: Final = frozenset({"CodeBlock", "Payload", "ContentMD5", "Conte
 _HARMLESS: Final = frozenset({"ClientRequestToken", "NextToken"})
 #: Members that hold properties, whose values Spark's rule is for as well as their keys.
 _PROPERTIES: Final = frozenset({"SparkProperties", "Properties", "AdditionalConfigs", "Parameters"})
-_SECRET: Final = re.compile(r"secret|password|passwd|token|access.?key|credential", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"secret|password|passwd|passphrase|\bpwd\b|token|credential|authorization|bearer"
+    # fs.azure.account.key.<account>, fs.azure.sas.<container>: Azure's two ways in.
+    r"|(access|account|api|private|encryption).?key|\bsas\b"
+    # A password in a URL.
+    r"|://[^/?#\s:@]*:[^/?#\s@]+@",
+    re.IGNORECASE,
+)
 
 
 def shown(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,10 @@ class Register:
         def write(tx: Connection) -> None:
             if principals.find_policy(tx, ROOT.name) is None:
                 principals.insert_principal(tx, ROOT.name, _ROOT_POLICY, now)
-            sealed = self._seal(was.id, old.secret_access_key)
-            principals.insert_key(tx, was, sealed)
+            if principals.find_holder(tx, was.id) is None:
+                principals.insert_key(tx, was, self._seal(was.id, old.secret_access_key))
+            else:  # a rotation that was cut off before the file was replaced
+                principals.update_key(tx, was)
 
         if keep:
             await self._store.write(write)

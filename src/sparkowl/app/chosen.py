@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sparkowl.access.audit import Audit
 from sparkowl.app.errors import StartError
-from sparkowl.config import AUDIT_FILE, RateSection, Settings, users_of
+from sparkowl.config import AUDIT_FILE, RateSection, RoleSection, Settings, users_of
 from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.domain.rates import Rate, Rates
@@ -76,22 +76,32 @@ def budgets(settings: Settings) -> dict[str, Budget]:
 
 
 def audit(settings: Settings, data_dir: Path) -> Audit:
+    """Open already: an operator who asked for it should not learn by its absence."""
     chosen = settings.audit
     path = chosen.file or data_dir / AUDIT_FILE
-    return Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
+    made = Audit(path if chosen.enabled else None, behind_proxy=settings.behind_proxy)
+    try:
+        made.open()
+    except OSError as error:
+        raise StartError(
+            f"The audit log {path} cannot be opened: {error.strerror}. "
+            "Give another audit.file, or set audit.enabled = false."
+        ) from error
+    return made
 
 
 def roles(settings: Settings) -> Roles:
+    def role(section: RoleSection) -> Role:
+        return Role(
+            user=section.user,
+            environment=section.environment,
+            spark_properties=section.spark_properties,
+            buckets=section.buckets,
+        )
+
     return Roles(
-        {
-            arn: Role(
-                user=section.user,
-                environment=section.environment,
-                spark_properties=section.spark_properties,
-                buckets=section.buckets,
-            )
-            for arn, section in settings.roles.items()
-        }
+        {arn: role(section) for arn, section in settings.roles.items()},
+        role(settings.unmapped_role),
     )
 
 
@@ -133,6 +143,9 @@ def local(
         drivers_dir=data_dir / "drivers",
         buckets_dir=data_dir / "buckets",
         data_dir=data_dir,
+        hidden=tuple(
+            file.absolute() for file in (settings.config, settings.audit.file) if file is not None
+        ),
         cache_dir=settings.cache_dir,
         pythons={name: found.python for name, found in registered.items()},
         java_home=driver.java_home,

@@ -39,7 +39,7 @@ def others_allowed(settings: Settings, isolation: Isolation) -> bool:
             " ".join(isolation.problems)
             + " Move it, or let others pass (chmod o+x), or name another user."
         )
-    guarded = [arn for arn, role in settings.roles.items() if role.buckets is not None]
+    guarded = [arn for arn, role in settings.every_role().items() if role.buckets is not None]
     if guarded and not isolation.guards_paths:
         raise StartError(
             f"The buckets of role {guarded[0]} cannot be enforced: {isolation.in_force}. Without "

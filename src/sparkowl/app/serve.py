@@ -133,12 +133,12 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         registered = chosen.registered(settings, data_dir)
         runners = chosen.posix_users(settings)
         isolation.open_ways(settings, files, runners)
+        audit = chosen.audit(settings, data_dir)
         store = Store.open(data_dir / DATABASE_FILE)
     except (credentials.BadCredentials, EngineError, NewerDatabase, ObjectError, OSError) as error:
         raise StartError(str(error)) from error
     except DatabaseError as error:
         raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
-    audit = chosen.audit(settings, data_dir)
     try:
         yield _Opened(
             keys=keys,

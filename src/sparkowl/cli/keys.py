@@ -202,6 +202,12 @@ def _ready_made(chosen: Settings, name: str) -> str:
             markup=False,
             style="yellow",
         )
+    if set(location) & set("*?") or "${" in location:
+        # Whoever may change the workgroup chose it; in a policy it would stand for other places.
+        fail(
+            f"The output location of {name}, {location}, has wildcards of policies in it: "
+            "give a policy of your own."
+        )
     arn = Account(chosen.account, chosen.region).work_group(name)
     return json.dumps(work_group_user(arn, location))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -31,7 +32,12 @@ def read(chosen: Settings, work: Callable[[Connection], T]) -> T:
 
 
 def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
-    """What ``act`` does with the keys; a refusal ends the command with its text."""
+    """What ``act`` does with the keys; a refusal ends the command with its text.
+
+    One after the other: of two that replaced the first key at once, one would show a new key that
+    the other has replaced already. And never on a database of another version: bringing it up to
+    date is the server's work.
+    """
     from sqlalchemy.exc import DatabaseError
 
     from sparkowl.access.register import Register
@@ -42,14 +48,17 @@ def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
     from sparkowl.store.migrate import NewerDatabase
 
     _refuse_others(chosen)
+    read(chosen, lambda connection: None)
     os.umask(0o077)
 
     async def run() -> T:
-        store = Store.open(chosen.data_dir / DATABASE_FILE)
-        try:
-            return await act(Register(store, chosen.data_dir, System()))
-        finally:
-            store.close()
+        with (chosen.data_dir / "keys.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            store = Store.open(chosen.data_dir / DATABASE_FILE)
+            try:
+                return await act(Register(store, chosen.data_dir, System()))
+            finally:
+                store.close()
 
     try:
         return asyncio.run(run())

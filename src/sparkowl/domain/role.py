@@ -47,8 +47,10 @@ class Roles:
     """The mapping, by role ARN."""
 
     by_arn: Mapping[str, Role] = field(default_factory=dict)
+    #: Of sessions whose role is not mapped, or that have none.
+    unmapped: Role = Role()
 
     def of(self, session: Session) -> Role | None:
         """What the session's role maps to; None: to nothing."""
-        role = self.by_arn.get(session.request.get("ExecutionRole") or "")
-        return role if role is not None and role.identity else None
+        role = self.by_arn.get(session.request.get("ExecutionRole") or "", self.unmapped)
+        return role if role.identity else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ class LocalSettings:
     buckets_dir: Path
     #: The server's folder, which drivers must not see.
     data_dir: Path
+    #: Files of the server elsewhere, which they must not see either; nor what has been put aside of
+    #: them, under a name that begins alike.
+    hidden: tuple[Path, ...]
     #: Class-data archives.
     cache_dir: Path
     #: The Python that runs an engine, by the engine's name; a name that is missing runs in ours.
@@ -145,7 +149,7 @@ class LocalLauncher:
             (str(settings.buckets_dir),) if role.buckets is None else tuple(spec.buckets.values())
         )
         confinement = Confinement(
-            hidden=(str(settings.data_dir),),
+            hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
             readable=(str(settings.cache_dir),),
             writable=(str(run_dir), *buckets, *settings.writable),
         )
@@ -247,6 +251,13 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         if settings.users is not None
         else {}
     )
+
+
+def _with_older(files: Iterable[Path]) -> Iterator[Path]:
+    """Files, there or not, and their older versions: ``audit.jsonl.1``, ``sparkowl.toml~``."""
+    for file in files:
+        yield file
+        yield from file.parent.glob(f"{glob.escape(file.name)}?*")
 
 
 def _isolation(settings: LocalSettings, found: Mapping[str, Any]) -> Isolation:

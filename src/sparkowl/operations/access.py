@@ -152,18 +152,30 @@ def _create_work_group(
 ) -> Iterator[Permission]:
     if request.get("Tags"):
         yield Permission("athena:TagResource", target, _request_tags(request))
-    yield from _pass_role(request.get("Configuration", {}).get("ExecutionRole"))
+    configuration = request.get("Configuration", {})
+    yield from _pass_role(configuration.get("ExecutionRole"))
+    yield from _write_outputs(configuration.get("ResultConfiguration", {}))
 
 
 def _update_work_group(
     ctx: Context, tx: Connection, request: Input, target: Target
 ) -> Iterator[Permission]:
-    yield from _pass_role(request.get("ConfigurationUpdates", {}).get("ExecutionRole"))
+    updates = request.get("ConfigurationUpdates", {})
+    yield from _pass_role(updates.get("ExecutionRole"))
+    yield from _write_outputs(updates.get("ResultConfigurationUpdates", {}))
 
 
 def _pass_role(role: str | None) -> Iterator[Permission]:
     if role:
         yield Permission("iam:PassRole", Target(role))
+
+
+def _write_outputs(result: Input) -> Iterator[Permission]:
+    """The server itself writes outputs there, so it must not be sent where the caller may not."""
+    location = result.get("OutputLocation", "")
+    if location.startswith("s3://"):
+        below = location.removeprefix("s3://").rstrip("/")
+        yield Permission("s3:PutObject", Target(f"arn:aws:s3:::{below}/{_EVERY}"))
 
 
 def _request_tags(request: Input) -> Tags:

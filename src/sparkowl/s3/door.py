@@ -31,7 +31,7 @@ from sparkowl.s3.calls import (
     read,
     signed_request,
 )
-from sparkowl.s3.errors import ClientGone, S3Error, access_denied, translated
+from sparkowl.s3.errors import ClientGone, S3Error, access_denied, invalid, translated
 from sparkowl.s3.routes import route
 from sparkowl.s3.sending import refused, send_answer
 
@@ -133,6 +133,13 @@ class S3Door:
 
     async def _verified(self, request: SignedRequest, record: Record) -> tuple[Signature, Caller]:
         old = sigv2.claimed(request.query)
+        if old and any(name == "authorization" for name, _ in request.headers):
+            # Of two claims only one would be checked; and with this header the arguments that the
+            # URL was signed with would not count as headers, so another call would be made of it.
+            raise invalid(
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+                "Signature query string parameter or the Authorization header should be specified"
+            )
         record.access_key_id = (
             sigv2.claimed_key(request.query) if old else sigv4.claimed_key(request)
         )
