@@ -34,8 +34,8 @@ from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.store import Store, calculations, drivers, sessions, tables, workgroups
 from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
-from sparkowl.supervisor.sessions import Means
 from sparkowl.supervisor.supervisor import PoolSize, Supervisor
 
 T = TypeVar("T")

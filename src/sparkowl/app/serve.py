@@ -42,8 +42,8 @@ from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
 from sparkowl.store.migrate import NewerDatabase
 from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
-from sparkowl.supervisor.sessions import Means
 from sparkowl.supervisor.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

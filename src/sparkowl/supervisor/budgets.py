@@ -17,7 +17,7 @@ from sparkowl.domain import session as domain
 from sparkowl.domain.budget import REFUSING, Budget, Standing
 from sparkowl.domain.ids import SessionId
 from sparkowl.store import sessions, usage
-from sparkowl.supervisor.sessions import Means
+from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.workqueue import Rest, Verdict
 
 log = logging.getLogger(__name__)

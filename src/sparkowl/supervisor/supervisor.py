@@ -22,8 +22,9 @@ from sparkowl.objects.errors import ObjectError
 from sparkowl.store import drivers, sessions
 from sparkowl.supervisor import facts, outputs
 from sparkowl.supervisor.budgets import Budgets
+from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.pool import Pool
-from sparkowl.supervisor.sessions import Means, Sessions
+from sparkowl.supervisor.sessions import Sessions
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,80 @@
+"""What the supervisor works with, and what sessions and the warm pool both do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from sparkowl.agent import messages
+from sparkowl.clock import Clock
+from sparkowl.domain.driver import Driver
+from sparkowl.domain.ids import SessionId
+from sparkowl.domain.limits import Limits
+from sparkowl.domain.role import Role, Roles
+from sparkowl.domain.session import Patience
+from sparkowl.domain.sparks import Sparks
+from sparkowl.launchers.base import Launcher
+from sparkowl.objects.files import Files
+from sparkowl.store import Store, drivers, load
+from sparkowl.supervisor.links import Links
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the supervisor works with."""
+
+    store: Store
+    clock: Clock
+    launcher: Launcher
+    links: Links
+    files: Files
+    patience: Patience
+    sparks: Sparks
+    #: A driver that does not end by itself is killed after this long.
+    stop_grace_s: float
+    #: Drivers that may be starting at once: starts share the processors.
+    starts_at_once: int
+    limits: Limits
+    #: What execution roles map to.
+    roles: Roles = field(default_factory=Roles)
+    #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
+    spent: set[str] = field(default_factory=set)
+
+    def next_in_line(self, tx: Connection) -> SessionId | None:
+        """The waiting session that has the next driver: a warm one, or one of its own."""
+        line = [waiting for waiting in load.waiting(tx) if waiting.work_group not in self.spent]
+        return self.limits.next_in_line(line, load.in_use(tx, placed_only=True))
+
+    def may_launch(self, tx: Connection) -> bool:
+        """Whether the host has room for one more driver that starts."""
+        starting = drivers.count_starting(tx)
+        return starting < self.starts_at_once and self.launcher.room(starting) is None
+
+
+async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
+    """End the driver and write that it ended. What it left behind is gone afterwards."""
+    # Asked first over its link, where it can still hand in what it has; then by the launcher.
+    await means.links.send_once(driver.id, "stop", messages.Stop())
+    handle = driver.handle or await means.launcher.find(driver.id)
+    if handle is not None:
+        await means.launcher.stop(handle, grace_s=means.stop_grace_s)
+    now = means.clock.now()
+
+    def write(tx: Connection) -> None:
+        if reason is not None:
+            drivers.set_reason(tx, driver.id, reason)
+        drivers.set_ended(tx, driver.id, now)
+
+    await means.store.write(write)
+    await means.links.forget(driver.id)
+
+
+def bucket_folders(files: Files, role: Role | None = None) -> Mapping[str, str]:
+    """Each bucket that the role may see, and its folder."""
+    return {
+        name: str(folder)
+        for name, folder in files.buckets().items()
+        if role is None or role.sees(name)
+    }
