@@ -87,7 +87,13 @@ def test_run_in_an_unknown_session_is_one_line_and_status_one(data_dir: str) -> 
 def test_interrupting_run_stops_the_calculation_and_ends_with_130(data_dir: str) -> None:
     command = [SPARKOWL, "run", "--new", "-", "--data-dir", data_dir]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background may have them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdin is not None
         process.stdin.write("hang")

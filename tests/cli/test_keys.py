@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -202,25 +202,29 @@ def test_the_first_key_can_be_rotated_and_env_knows_the_new_one(tmp_path: Path) 
         assert f"AWS_SECRET_ACCESS_KEY={new['SecretAccessKey']}" in printed
 
 
+def opened_by(pid: int) -> set[Path]:
+    """The files that a process holds open at this moment."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            # It may be closed between the list and the look.
+            with suppress(OSError):
+                found.add(descriptor.readlink())
+    return found
+
+
 def test_of_two_that_rotate_the_first_key_at_once_the_second_finds_it_gone(resting: Path) -> None:
     first = credentials.load_or_create(resting)
     lock = resting / "keys.lock"
+    rotate = [SPARKOWL, "keys", "rotate", first.access_key_id, "--data-dir", str(resting)]
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        second = subprocess.Popen(
-            [SPARKOWL, "keys", "rotate", first.access_key_id, "--data-dir", str(resting)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        opened = Path(f"/proc/{second.pid}/fd")
-        until(
-            lambda: second.poll() is not None or lock in [fd.resolve() for fd in opened.iterdir()]
-        )
-        replaced = replace(first, access_key_id="AKIATHEOTHERONE")
-        credentials.replace_file(resting, replaced)
-
-    _, said = second.communicate(timeout=60)
+        with subprocess.Popen(rotate, stderr=subprocess.PIPE, text=True) as second:
+            until(lambda: second.poll() is not None or lock in opened_by(second.pid))
+            replaced = replace(first, access_key_id="AKIATHEOTHERONE")
+            credentials.replace_file(resting, replaced)
+            fcntl.flock(held, fcntl.LOCK_UN)
+            _, said = second.communicate(timeout=60)
 
     assert "There is no key" in said
     assert credentials.load_or_create(resting) == replaced
