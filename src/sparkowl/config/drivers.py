@@ -92,10 +92,10 @@ class RoleSection(Section):
     user: str | None = Field(None, min_length=1)
     """POSIX user that the kernel and the JVM run as. Unset: ``driver.user``."""
 
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[str, str] = Field({})
     """Variables for the kernel and the JVM. None that changes how programs are found or loaded."""
 
-    spark_properties: dict[str, str] = Field(default_factory=dict)
+    spark_properties: dict[str, str] = Field({})
     """Spark properties of the launch. They win over the session's own."""
 
     buckets: tuple[str, ...] | None = None

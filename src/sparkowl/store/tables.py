@@ -23,6 +23,30 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+#: One row: which tables these are, and who may use them. A server uses a database whose
+#: ``oldest_version`` it knows, also when the tables have grown since it was made.
+schema = Table(
+    "schema",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("oldest_version", Integer, nullable=False),
+    # The release that brought ``oldest_version``: what to tell people.
+    Column("oldest_server", String(32), nullable=False),
+)
+
+#: The servers that share the database, each with a lease that it renews. What a server has (its
+#: sessions, its warm drivers) names it; who lets the lease run out loses all of it to the others.
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("url", Text, nullable=False),
+    # The machine and the process, as JSON: a peer there can see at once that it died.
+    Column("place", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
 workgroups = Table(
     "workgroups",
     metadata,
@@ -54,6 +78,8 @@ sessions = Table(
     Column("version", Integer, nullable=False),
     # Whose key started it; None before there were principals.
     Column("principal", String(64)),
+    # Which server looks after it: its lease is that server's.
+    Column("server", String(36)),
     # ListSessions: newest first within a workgroup, with or without a state.
     Index("sessions_by_age", "work_group", "created_at", "id"),
     Index("sessions_by_state", "work_group", "state", "created_at", "id"),
@@ -120,7 +146,11 @@ drivers = Table(
     Column("adopted_at", BigInteger),
     Column("ended_at", BigInteger, index=True),
     Column("reason", Text),
+    # The reason's code.
+    Column("code", String(16)),
     Column("details", Text, nullable=False),
+    # Which server looks after it while it waits in that server's pool; afterwards its session's.
+    Column("server", String(36)),
 )
 
 request_tokens = Table(
