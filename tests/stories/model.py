@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -122,9 +123,10 @@ def check_path(
 
 async def _check_drivers(world: MortalWorld) -> None:
     """Whatever lives belongs to the pool, or is the one driver of a session that has not ended."""
+    assert not world.launcher.doubled, "a driver was launched twice"
     served: list[str] = []
     for driver_id in world.launcher.living:
-        driver = await world.store.read(lambda tx, known=driver_id: drivers.get(tx, known))
+        driver = await world.store.read(partial(drivers.get, driver_id=driver_id))
         assert driver is not None, f"{driver_id} lives without a row"
         if driver.session_id is not None:
             served.append(driver.session_id)
@@ -153,16 +155,20 @@ async def _check_nothing_waits(world: MortalWorld, found: Sequence[Session]) -> 
     queued = {waiting.session_id for waiting in places}
     for session in found:
         if session.id in queued:
-            assert await world.store.read(_is_full) or _is_held(session, places), "queued for nothing"
+            assert await world.store.read(_is_full) or _is_held(session, places), (
+                "queued for nothing"
+            )
             continue
         assert session.state in settled, f"{session.id} waits for ever: {session}"
         if session.state is State.BUSY:
             [running] = [
                 c
-                for c in await world.store.read(lambda tx, of=session.id: of_session(tx, of))
+                for c in await world.store.read(partial(of_session, session_id=session.id))
                 if c.state not in calculation_domain.TERMINAL
             ]
-            assert (running.state, running.code) == ("RUNNING", "hang"), f"waits for ever: {running}"
+            assert (running.state, running.code) == ("RUNNING", "hang"), (
+                f"waits for ever: {running}"
+            )
 
 
 def _is_held(session: Session, places: Sequence[Any]) -> bool:

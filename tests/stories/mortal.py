@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sparkowl.domain.ids import DriverId
@@ -75,7 +76,8 @@ class Life:
         return await self.outcome(self.start(work))
 
     async def outcome(self, task: asyncio.Task[T]) -> T:
-        await asyncio.wait({task, self._death}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {task, self._death}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self.dead and (not task.done() or task.cancelled()):
             raise Crashed
         return task.result()
@@ -159,6 +161,13 @@ class MortalStore(Store):
 
     life: Life
 
+    @classmethod
+    def open_for(cls, life: Life, path: Path) -> MortalStore:
+        store = cls.open(path)
+        assert isinstance(store, cls)
+        store.life = life
+        return store
+
     async def read(self, work: Callable[..., T]) -> T:
         await self.life.pace()
         found = await super().read(work)
@@ -179,9 +188,13 @@ class MortalLauncher(FakeLauncher):
         super().__init__(dial)
         self._pace = pace
         self._slow = slow
+        #: Drivers that were launched again while they lived.
+        self.doubled: list[str] = []
 
     async def launch(self, spec: LaunchSpec) -> str:
         await self._pace()
+        if spec.driver_id in self.living:
+            self.doubled.append(spec.driver_id)
         handle = await super().launch(spec)
         await self._pace()
         return handle

@@ -13,13 +13,15 @@ from tests.stories.world import World
 
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Roles
-from sparkowl.launchers.fake import FakeChannel, FakeLauncher, Knobs
+from sparkowl.launchers.fake import FakeChannel, Knobs
 from sparkowl.store import Store
 from sparkowl.supervisor.links import UnknownDriver
 
 
 class MortalWorld(World):
     """Raises :class:`Crashed` from whatever the server died at; :meth:`follow` starts the next."""
+
+    launcher: MortalLauncher
 
     def __init__(self, folder: Path, *, pool: int, limits: Limits, starts_at_once: int) -> None:
         self.life = Life()
@@ -35,11 +37,9 @@ class MortalWorld(World):
         )
 
     def _open(self) -> Store:
-        store = MortalStore.open(self.path)
-        store.life = self.life
-        return store
+        return MortalStore.open_for(self.life, self.path)
 
-    def _make_launcher(self) -> FakeLauncher:
+    def _make_launcher(self) -> MortalLauncher:
         return MortalLauncher(self._dialled, lambda: self.life.pace(), self._slow_stop)
 
     async def _slow_stop(self) -> None:

@@ -97,7 +97,7 @@ async def a_refused_launch(w: MortalWorld, model: Model) -> None:
 class Story:
     tell: Callable[[MortalWorld, Model], Awaitable[None]]
     pool: int = 0
-    limits: Limits = Limits()
+    limits: Limits | None = None
 
 
 ONE_AT_A_TIME = Limits(account=Quota(sessions=1), queue_when_full=True)

@@ -122,11 +122,11 @@ class Server(RuleBasedStateMachine):
     @rule(token=TOKENS)
     def start_once_in_a_race(self, token: str) -> None:
         async def act() -> None:
+            expected = (RequestError, Crashed)
             both = (self.start_with_token(token, "one") for _ in range(2))
             for outcome in await asyncio.gather(*both, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    if not isinstance(outcome, RequestError | Crashed):
-                        raise outcome
+                if isinstance(outcome, BaseException) and not isinstance(outcome, expected):
+                    raise outcome
 
         self.play(act())
 
