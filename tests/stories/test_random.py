@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.stories.model import Model
@@ -307,6 +307,8 @@ Server.TestCase.settings = settings(
     max_examples=settings().max_examples if LONG else 20,
     stateful_step_count=settings().stateful_step_count if LONG else 25,
     derandomize=not LONG,
+    # To make a failure small takes minutes: that is for a long run.
+    phases=list(Phase) if LONG else [Phase.explicit, Phase.reuse, Phase.generate],
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
