@@ -10,6 +10,8 @@ from hypothesis import settings
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("house", deadline=None)
+# For a night rather than a commit: ``pytest --hypothesis-profile=long tests/stories``.
+settings.register_profile("long", deadline=None, max_examples=1_000, stateful_step_count=40)
 settings.load_profile("house")
 
 

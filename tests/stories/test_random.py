@@ -1,154 +1,315 @@
-"""Any sequence of requests, failures and time: what must always hold, holds."""
+"""Any sequence of requests, failures, time and deaths of the server: what must hold, holds.
+
+``pytest --hypothesis-profile=long`` plays for as long as one likes to wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from tests.stories.world import World, all_sessions, of_session, world
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from tests.stories.model import Model
+from tests.stories.mortal import Crashed
+from tests.stories.mortal_world import mortal_world
 
-from sparkowl.domain.errors import RequestError
-from sparkowl.launchers.fake import Knobs
+from sparkowl.domain.errors import InvalidRequest, RequestError
+from sparkowl.domain.limits import Limits, Quota
 from sparkowl.store import drivers
 
-Act = Callable[[World, int], Awaitable[object]]
+NUMBERS = st.integers(0, 11)
+AWAITS = st.integers(1, 120)
+TOKENS = st.sampled_from(["token-of-at-least-32-characters-a", "token-of-at-least-32-characters-b"])
+GROUPS = st.sampled_from(["spark", "spark", "other"])
+LIMITS = [
+    Limits(),
+    Limits(account=Quota(sessions=2)),
+    Limits(account=Quota(sessions=2), queue_when_full=True),
+]
 
 
-async def some_session(w: World, number: int) -> str | None:
-    found = sorted(session.id for session in await w.store.read(all_sessions))
-    return found[number % len(found)] if found else None
+class Server(RuleBasedStateMachine):
+    """Rules are what clients, drivers, the host and the operator do."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = TemporaryDirectory()
+        self.model = Model()
+        self.stack = AsyncExitStack()
+        #: At which await of its own start the server after the next death dies, too.
+        self.dies_again: list[int] = []
 
-async def some_calculation(w: World, number: int) -> str | None:
-    session_id = await some_session(w, number)
-    if session_id is None:
-        return None
-    found = await w.store.read(lambda tx: of_session(tx, session_id))
-    return found[-1].id if found else None
+    @initialize(pool=st.integers(0, 2), limits=st.sampled_from(LIMITS), starts=st.integers(1, 2))
+    def begin(self, pool: int, limits: Limits, starts: int) -> None:
+        async def enter() -> None:
+            made = mortal_world(
+                Path(self.folder.name), pool=pool, limits=limits, starts_at_once=starts
+            )
+            self.world = await self.stack.enter_async_context(made)
+            await self.create_group()
 
+        self.runner.run(enter())
 
-async def some_driver(w: World, number: int) -> str | None:
-    found = await w.store.read(drivers.list_live)
-    launched = [driver.id for driver in found if await w.launcher.find(driver.id) is not None]
-    return launched[number % len(launched)] if launched else None
+    def play(self, act: Coroutine[Any, Any, None], *, settles: bool = True) -> None:
+        """One step, all that follows from it, and the check. A server that died is followed."""
 
+        async def step() -> None:
+            with suppress(RequestError, Crashed):
+                await act
+            if settles:
+                await self.world.settle()
+            await self.follow_the_dead()
+            if settles:
+                await self.check()
 
-async def start(w: World, number: int) -> None:
-    extra = {"spark.default.parallelism": "2"} if number % 2 else {}
-    await w.start_and_look(EngineConfiguration={"SparkProperties": extra})
+        self.runner.run(step())
 
+    async def follow_the_dead(self) -> None:
+        while self.world.life.dead:
+            again, self.dies_again = self.dies_again, []
+            await self.world.follow(*again)
 
-async def terminate(w: World, number: int) -> None:
-    session_id = await some_session(w, number)
-    if session_id is not None:
-        await w.call("TerminateSession", SessionId=session_id)
+    async def check(self) -> None:
+        # What the check asks may be what the server dies at.
+        while True:
+            with suppress(Crashed):
+                await self.world.settle()
+                await self.model.check(self.world)
+                return
+            await self.follow_the_dead()
 
+    # --- clients -------------------------------------------------------------------------------
 
-async def calculate(w: World, number: int) -> None:
-    session_id = await some_session(w, number)
-    if session_id is not None:
-        code = ("1", "hang", "fail X", "die Y")[number % 4]
-        await w.call("StartCalculationExecution", SessionId=session_id, CodeBlock=code)
+    @rule(group=GROUPS, number=NUMBERS, settles=st.booleans())
+    def start(self, group: str, number: int, settles: bool) -> None:
+        async def act() -> None:
+            extra = {"spark.default.parallelism": "2"} if number % 3 == 0 else {}
+            engine = {"SparkProperties": extra}
+            answer = await self.world.call(
+                "StartSession", WorkGroup=group, EngineConfiguration=engine
+            )
+            self.model.started(answer["SessionId"])
 
+        self.play(act(), settles=settles)
 
-async def stop_calculation(w: World, number: int) -> None:
-    calculation_id = await some_calculation(w, number)
-    if calculation_id is not None:
-        await w.call("StopCalculationExecution", CalculationExecutionId=calculation_id)
+    async def start_with_token(self, token: str, description: str) -> None:
+        request = {
+            "WorkGroup": "spark",
+            "Description": description,
+            "EngineConfiguration": {"MaxConcurrentDpus": 2},
+        }
+        known = self.model.tokens.get(token)
+        self.model.unanswered_token(token, request)
+        try:
+            answer = await self.world.call("StartSession", ClientRequestToken=token, **request)
+        except InvalidRequest:
+            assert known is None or known[0] != request or known[1] is None, "a token was forgotten"
+            raise
+        self.model.answered_token(token, request, answer["SessionId"])
 
+    @rule(token=TOKENS, description=st.sampled_from(["one", "one", "two"]))
+    def start_once(self, token: str, description: str) -> None:
+        self.play(self.start_with_token(token, description))
 
-async def kill(w: World, number: int) -> None:
-    driver_id = await some_driver(w, number)
-    if driver_id is not None:
-        await w.launcher.kill(driver_id)
+    @rule(token=TOKENS)
+    def start_once_in_a_race(self, token: str) -> None:
+        async def act() -> None:
+            expected = (RequestError, Crashed)
+            both = (self.start_with_token(token, "one") for _ in range(2))
+            for outcome in await asyncio.gather(*both, return_exceptions=True):
+                if isinstance(outcome, BaseException) and not isinstance(outcome, expected):
+                    raise outcome
 
+        self.play(act())
 
-async def cut(w: World, number: int) -> None:
-    driver_id = await some_driver(w, number)
-    if driver_id is not None:
-        await w.launcher.cut(driver_id)
+    def some_session(self, number: int) -> str:
+        known = sorted(self.model.sessions)
+        return known[number % len(known)] if known else "00000000-0000-4000-8000-000000000000"
 
+    @rule(number=NUMBERS, code=st.sampled_from(["1", "hang", "hang", "fail X", "die Y"]))
+    def calculate(self, number: int, code: str) -> None:
+        async def act() -> None:
+            answer = await self.world.call(
+                "StartCalculationExecution", SessionId=self.some_session(number), CodeBlock=code
+            )
+            self.model.calculations[answer["CalculationExecutionId"]] = code
 
-async def reconnect(w: World, number: int) -> None:
-    driver_id = await some_driver(w, number)
-    if driver_id is not None:
-        await w.launcher.cut(driver_id)
-        w.launcher.reconnect(driver_id)
+        self.play(act())
 
+    @rule(number=NUMBERS)
+    def stop_calculation(self, number: int) -> None:
+        async def act() -> None:
+            known = sorted(self.model.calculations)
+            if known:
+                await self.world.call(
+                    "StopCalculationExecution",
+                    CalculationExecutionId=known[number % len(known)],
+                )
 
-async def turn_a_knob(w: World, number: int) -> None:
-    name = ("never_ready", "never_adopts", "dies_before_link")[number % 3]
-    setattr(w.launcher.knobs, name, not getattr(w.launcher.knobs, name))
+        self.play(act())
 
+    @rule(number=NUMBERS, settles=st.booleans())
+    def terminate(self, number: int, settles: bool) -> None:
+        async def act() -> None:
+            await self.world.call("TerminateSession", SessionId=self.some_session(number))
 
-async def fail_launches(w: World, number: int) -> None:
-    w.launcher.knobs.launch_error = "No." if number % 2 else None
-    w.launcher.knobs.fails_to_start = "No." if number % 3 == 0 else None
+        self.play(act(), settles=settles)
 
+    @rule(group=GROUPS)
+    def list_sessions(self, group: str) -> None:
+        async def act() -> None:
+            answer = await self.world.call("ListSessions", WorkGroup=group)
+            for summary in answer["Sessions"]:
+                assert summary["Status"]["State"] not in {"TERMINATED", "FAILED"}
 
-async def let_time_pass(w: World, number: int) -> None:
-    w.clock.advance((0.5, 5, 20, 100, 200, 1300)[number % 6])
+        self.play(act())
 
+    async def create_group(self) -> None:
+        configuration = {
+            "EngineVersion": {"SelectedEngineVersion": "PySpark engine version 3"},
+            "ExecutionRole": "arn:aws:iam::000000000000:role/any",
+        }
+        await self.world.call("CreateWorkGroup", Name="other", Configuration=configuration)
 
-async def settle(w: World, number: int) -> None:
-    await w.settle()
+    @rule()
+    def create_the_group(self) -> None:
+        self.play(self.create_group())
 
+    @rule(state=st.sampled_from(["ENABLED", "DISABLED"]), group=GROUPS)
+    def switch_a_group(self, state: str, group: str) -> None:
+        async def act() -> None:
+            await self.world.call("UpdateWorkGroup", WorkGroup=group, State=state)
 
-async def crash_and_restart(w: World, number: int) -> None:
-    await w.crash()
-    await w.restart()
+        self.play(act())
 
+    @rule(recursive=st.booleans())
+    def delete_the_group(self, recursive: bool) -> None:
+        async def act() -> None:
+            await self.world.call(
+                "DeleteWorkGroup", WorkGroup="other", RecursiveDeleteOption=recursive
+            )
 
-ACTS: list[Act] = [
-    start, start, terminate, calculate, calculate, stop_calculation, kill, cut, reconnect,
-    turn_a_knob, fail_launches, let_time_pass, settle, settle, crash_and_restart,
-]  # fmt: skip
+        self.play(act())
 
+    # --- drivers and the host ------------------------------------------------------------------
 
-async def come_to_rest(w: World) -> None:
-    """Nothing fails any more, and time passes: every session must have got somewhere."""
-    for name, value in vars_of(Knobs()).items():
-        setattr(w.launcher.knobs, name, value)
-    for _ in range(12):
+    @rule(number=NUMBERS, what=st.sampled_from(["kill", "cut", "back", "cut and back"]))
+    def trouble_a_driver(self, number: int, what: str) -> None:
+        async def act() -> None:
+            launcher = self.world.launcher
+            if not launcher.living:
+                return
+            driver_id = launcher.living[number % len(launcher.living)]
+            if what == "kill":
+                await launcher.kill(driver_id)
+            if what.startswith("cut"):
+                await launcher.cut(driver_id)
+            if what.endswith("back"):
+                launcher.reconnect(driver_id)
+
+        self.play(act())
+
+    @rule(name=st.sampled_from(["never_ready", "never_adopts", "dies_before_link"]))
+    def switch_a_knob(self, name: str) -> None:
+        knobs = self.world.launcher.knobs
+        setattr(knobs, name, not getattr(knobs, name))
+
+    @rule(
+        name=st.sampled_from(["launch_error", "fails_to_start", "no_room"]),
+        why=st.sampled_from([None, "No."]),
+    )
+    def refuse(self, name: str, why: str | None) -> None:
+        setattr(self.world.launcher.knobs, name, why)
+
+    @rule(seconds=st.sampled_from([0.0, 3.0]))
+    def stop_slowly(self, seconds: float) -> None:
+        if seconds:
+            self.world.slow_stop_s = seconds
+        else:
+            self.play(self.stop_fast())
+
+    async def stop_fast(self) -> None:
+        await self.world.advance(self.world.slow_stop_s)
+        self.world.slow_stop_s = 0.0
+
+    @rule(seconds=st.sampled_from([0.5, 5, 20, 100, 200, 1300]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.play(self.world.advance(seconds))
+
+    # --- the server ----------------------------------------------------------------------------
+
+    @rule(awaits=AWAITS, again=st.lists(AWAITS, max_size=2))
+    def die_soon(self, awaits: int, again: list[int]) -> None:
+        """At that await from now, whatever it will be for."""
+        life = self.world.life
+        if life.dies_at is None:
+            life.dies_at = life.steps + awaits
+            self.dies_again = again
+
+    @rule(again=st.lists(AWAITS, max_size=2))
+    def die(self, again: list[int]) -> None:
+        async def act() -> None:
+            self.dies_again = again
+            self.world.life.die()
+
+        self.play(act())
+
+    @rule(keep_sessions=st.booleans())
+    def restart(self, keep_sessions: bool) -> None:
+        async def act() -> None:
+            # Who stops the server waits for its drivers to stop.
+            self.world.slow_stop_s = 0.0
+            await self.world.advance(3.0)
+            await self.world.stop(keep_sessions=keep_sessions)
+            await self.world.settle()
+            if not keep_sessions and not self.world.life.dead:
+                assert self.world.launcher.living == []
+                assert await self.world.store.read(drivers.list_live) == []
+            self.world.life.die()
+
+        self.play(act())
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "world"):
+                self.runner.run(self.end())
+        finally:
+            self.runner.run(self.stack.aclose())
+            self.runner.close()
+            self.folder.cleanup()
+
+    async def end(self) -> None:
+        """Nothing fails any more, and time passes: nothing waits, and a stop leaves nothing."""
+        w = self.world
+        w.life.dies_at = None
+        await self.follow_the_dead()
+        await w.come_to_rest()
+        await self.model.check(w, at_rest=True)
+        await w.stop()
         await w.settle()
-        w.clock.advance(60)
-    await w.settle()
+        await self.model.check(w)
+        assert w.launcher.living == []
+        assert await w.store.read(drivers.list_live) == []
 
 
-def vars_of(knobs: Knobs) -> dict[str, object]:
-    return {name: getattr(knobs, name) for name in Knobs.__slots__}
-
-
-async def play(folder: Path, acts: list[tuple[int, int]]) -> None:
-    async with world(folder, pool=1, starts_at_once=2) as w:
-        for act, number in acts:
-            with suppress(RequestError):
-                await ACTS[act](w, number)
-        await come_to_rest(w)
-        await w.check()
-        for session in await w.store.read(all_sessions):
-            assert session.state in {"IDLE", "BUSY", "TERMINATED", "FAILED"}, session
-        # And from here a new session starts, whatever happened before.
-        session_id = await w.start()
-        for _ in range(6):
-            await w.advance(0.5)
-        assert await w.state(session_id) == "IDLE"
-
-
-@settings(
-    max_examples=25,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+LONG = settings().max_examples >= 1_000
+Server.TestCase.settings = settings(
+    max_examples=settings().max_examples if LONG else 20,
+    stateful_step_count=settings().stateful_step_count if LONG else 25,
+    derandomize=not LONG,
+    # To make a failure small takes minutes: that is for a long run.
+    phases=list(Phase) if LONG else [Phase.explicit, Phase.reuse, Phase.generate],
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
 )
-@given(
-    st.lists(st.tuples(st.integers(0, len(ACTS) - 1), st.integers(0, 11)), min_size=1, max_size=25)
-)
-def test_whatever_happens_no_session_is_stuck_and_no_driver_is_left(
-    acts: list[tuple[int, int]],
-) -> None:
-    with TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder), acts))
+TestServer = pytest.mark.timeout(36_000 if LONG else 120)(Server.TestCase)

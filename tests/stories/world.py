@@ -83,10 +83,10 @@ class World:
         self.threads = _Threads()
         asyncio.get_running_loop().set_default_executor(self.threads)
         self.clock = Manual()
-        self.store = Store.open(folder / "world.db")
+        self.path = folder / "world.db"
+        self.store = self._open()
         self.files = Files(folder / "buckets", folder / "staging")
-        # A driver dials whichever server is there at the moment.
-        self.launcher = FakeLauncher(lambda *dialled: self.links.serve(*dialled))
+        self.launcher = self._make_launcher()
         self.pool = pool
         self.limits = limits
         self.sparks = engines.sparks({})
@@ -94,6 +94,13 @@ class World:
         self.budgets = budgets
         self.roles = roles
         self._assemble()
+
+    def _open(self) -> Store:
+        return Store.open(self.path)
+
+    def _make_launcher(self) -> FakeLauncher:
+        # A driver dials whichever server is there at the moment.
+        return FakeLauncher(lambda *dialled: self.links.serve(*dialled))
 
     def _assemble(self) -> None:
         self.links = Links(self.store, self.clock, b"key")

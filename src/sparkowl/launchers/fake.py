@@ -76,7 +76,12 @@ class FakeLauncher:
     @property
     def alive(self) -> int:
         """How many drivers live; a story that ends well leaves none."""
-        return sum(driver.alive for driver in self._drivers.values())
+        return len(self.living)
+
+    @property
+    def living(self) -> list[str]:
+        """The ids of the drivers that live, in the order of their launches."""
+        return [driver_id for driver_id, driver in self._drivers.items() if driver.alive]
 
     def room(self, starting: int) -> str | None:
         return self.knobs.no_room
