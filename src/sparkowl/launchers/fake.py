@@ -153,6 +153,14 @@ class FakeLauncher:
         """What hangs there comes to a good end."""
         self._drivers[driver_id].complete()
 
+    def fail(self, driver_id: str, reason: str) -> None:
+        """The driver finds that it is lost, or alone."""
+        self._drivers[driver_id].fail(reason)
+
+    def leave(self, driver_id: str, *frames: str) -> None:
+        """Put something among the facts that the driver will leave."""
+        self._drivers[driver_id].planted.extend(frames)
+
     async def cut(self, driver_id: str) -> None:
         """The driver's link breaks; the driver lives on."""
         await self._drivers[driver_id].cut()
@@ -188,6 +196,8 @@ class _FakeDriver:
         self._unacknowledged: dict[int, messages.Fact] = {}
         #: Outputs that could not be stored, by calculation and name.
         self.spool: dict[str, dict[str, bytes]] = {}
+        #: What somebody else put among its facts.
+        self.planted: list[str] = []
         self._running: Run | None = None
         self._seen: set[str] = set()
         self._canceled_early: set[str] = set()
@@ -216,10 +226,11 @@ class _FakeDriver:
 
     def left(self) -> Left:
         facts = tuple(map(messages.encode, self._unacknowledged.values()))
-        return Left(facts=facts, calculations=tuple(self.spool))
+        return Left(facts=(*self.planted, *facts), calculations=tuple(self.spool))
 
     def clear(self) -> None:
         self._unacknowledged.clear()
+        self.planted.clear()
         self.spool.clear()
 
     def complete(self) -> None:
@@ -262,7 +273,7 @@ class _FakeDriver:
             return
         self._reported_ready = True
         if self._knobs.fails_to_start is not None:
-            self._fail(self._knobs.fails_to_start)
+            self.fail(self._knobs.fails_to_start)
             return
         self._fact(
             messages.Ready(
@@ -302,7 +313,7 @@ class _FakeDriver:
         if run.code == "hang":
             self._running = run
         elif run.code.startswith("die "):
-            self._fail(run.code.removeprefix("die "))
+            self.fail(run.code.removeprefix("die "))
         elif run.code.startswith("fail "):
             self._finish(run, "failed", run.code.removeprefix("fail "))
         else:
@@ -315,7 +326,7 @@ class _FakeDriver:
         elif calculation_id not in self._seen:
             self._canceled_early.add(calculation_id)
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """Report that the driver is lost. As a real one it lingers, to hand the report in."""
         self._fact(messages.Failed(seq=self._next(), reason=reason))
 

@@ -222,8 +222,8 @@ class LocalLauncher:
     async def left(self, handle: str) -> Left:
         where = self._settings.drivers_dir, json.loads(handle)["driver_id"]
         return Left(
-            facts=await asyncio.to_thread(remains.facts, *where),
-            calculations=await asyncio.to_thread(remains.calculations, *where),
+            facts=tuple(await asyncio.to_thread(remains.facts, *where)),
+            calculations=tuple(await asyncio.to_thread(remains.calculations, *where)),
         )
 
     async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
