@@ -131,7 +131,7 @@ def _await(athena: Any, calculation: str, wanted: str) -> None:
 
 def _go_of(server: Server, athena: Any, session: str) -> Path:
     """The driver's id is that of the only executor of a local session."""
-    found = athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
+    found = str(athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"])
     return server.data_dir / "drivers" / found / "work" / _GO
 
 
