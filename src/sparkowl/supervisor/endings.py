@@ -28,7 +28,8 @@ async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> Non
     await means.links.send_once(driver.id, "stop", messages.Stop())
     handle = driver.handle or await means.launcher.find(driver.id)
     if handle is not None:
-        take = partial(take_left, means, driver, handle)
+        # What a driver of the pool left is nobody's.
+        take = partial(take_left, means, driver, handle) if driver.session_id else None
         await means.launcher.stop(handle, grace_s=means.stop_grace_s, take=take)
     now = means.clock.now()
 
