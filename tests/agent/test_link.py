@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.agent.conftest import eventually
 
-from sparkowl.agent.messages import Ended, Failed, Progress, decode
+from sparkowl.agent.messages import Ended, Failed, Progress, Started, decode
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
 
 pytestmark = pytest.mark.spark
+
+
+def until_all_is_told(driver: Driver, running: str) -> None:
+    driver.server.first(Started, calculation_id=running)
+    eventually(lambda: list((driver.run_dir / "outbox").iterdir()) == [])
 
 
 def test_what_happened_while_the_server_was_away_is_told_in_order(driver: Driver) -> None:
@@ -22,6 +27,7 @@ def test_what_happened_while_the_server_was_away_is_told_in_order(driver: Driver
         "while not pathlib.Path('go').exists():\n    time.sleep(0.01)"
     )
     driver.until_stdout(running, "begun")
+    until_all_is_told(driver, running)
     driver.server.close()
     (driver.run_dir / "work" / "go").touch()
     outbox = driver.run_dir / "outbox"
@@ -115,6 +121,7 @@ def test_idle_time_counts_from_the_end_of_the_last_calculation(start: Start) -> 
         "while not pathlib.Path('go').exists():\n    time.sleep(0.01)"
     )
     driver.until_stdout(running, "begun")
+    until_all_is_told(driver, running)
     driver.server.close()
     time.sleep(2)  # longer than it may be alone when idle: real time is what this is about
     assert driver.agent.poll() is None
