@@ -299,3 +299,18 @@ async def test_a_clean_stop_that_keeps_sessions_tells_them_nothing(tmp_path: Pat
         assert await w.state(busy_id) == "BUSY"
         assert (await w.calculation(calculation_id)).state == "RUNNING"
         await w.stop_calculation(calculation_id)
+
+
+async def test_a_fact_that_cannot_be_keeps_no_session_from_its_end(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.launcher.knobs.never_ready = True
+        session_id = await w.start()
+        driver_id = (await w.driver(session_id)).id
+
+        await w.crash()
+        adopted = f'{{"kind": "adopted", "seq": 1, "session_id": "{session_id}"}}'
+        w.launcher.leave(driver_id, adopted)
+        await w.launcher.kill(driver_id)
+        await w.restart()
+
+        assert await w.state(session_id) == "FAILED"

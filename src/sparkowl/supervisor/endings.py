@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from sparkowl.agent import messages
 from sparkowl.domain.driver import Driver
+from sparkowl.domain.errors import IllegalTransition
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers
 from sparkowl.supervisor import facts, outputs
@@ -61,7 +62,11 @@ async def _take_fact(means: Means, driver: Driver, frame: str) -> None:
         log.warning("driver left what is no fact", extra={"driver": driver.id, "kind": fact.kind})
         return
     now = means.clock.now()
-    await means.store.write(lambda tx: facts.take(tx, driver.id, fact, now))
+    try:
+        await means.store.write(lambda tx: facts.take(tx, driver.id, fact, now))
+    except IllegalTransition as error:
+        # No agent says this at this point; its session shall come to an end all the same.
+        log.warning("driver left what cannot be", extra={"driver": driver.id, "why": str(error)})
 
 
 async def _store_outputs(means: Means, driver: Driver, handle: str, calculation_id: str) -> None:
