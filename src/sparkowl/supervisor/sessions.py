@@ -21,7 +21,8 @@ from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, sessions
 from sparkowl.supervisor import outputs
-from sparkowl.supervisor.means import Means, bucket_folders, end_driver
+from sparkowl.supervisor.endings import end_driver, take_left
+from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ LOOK_LINKED_S: Final = 15.0
 SUBMITTED_AFTER_S: Final = 0.1
 #: A session that has not come to rest after this many steps is a bug; it is looked at later.
 MAX_STEPS: Final = 30
+#: Their driver is stopped, and then what it left is taken.
+_ENDING: Final = domain.TERMINAL | {domain.State.TERMINATING}
 
 
 class Sessions:
@@ -57,19 +60,18 @@ class Sessions:
 
     async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
         means = self._means
-
-        def read(tx: Connection) -> tuple[Session, Driver | None, Calculation | None]:
-            session = sessions.get(tx, session_id)
-            driver = drivers.of_session(tx, session_id)
-            return session, driver, calculations.active(tx, session_id)
-
-        session, driver, calculation = await means.store.read(read)
+        session, driver, calculation = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
         if driver is not None and not linked and driver.handle and driver.ended_at is None:
             observation = await means.launcher.observe(driver.handle)
             alive = observation.alive
+            if not alive and session.state not in _ENDING:
+                # It may have done more than it could tell: what its end means depends on that.
+                await take_left(means, driver, driver.handle)
+                session, driver, calculation = await self._read(session_id)
+                assert driver is not None
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
         seen = Situation(
@@ -80,6 +82,16 @@ class Sessions:
             calculation=calculation,
         )
         return session, seen
+
+    async def _read(
+        self, session_id: SessionId
+    ) -> tuple[Session, Driver | None, Calculation | None]:
+        def read(tx: Connection) -> tuple[Session, Driver | None, Calculation | None]:
+            session = sessions.get(tx, session_id)
+            driver = drivers.of_session(tx, session_id)
+            return session, driver, calculations.active(tx, session_id)
+
+        return await self._means.store.read(read)
 
     async def _take(self, step: domain.Step, session: Session, seen: Situation) -> Verdict | None:
         """Take the step. None: look again at once."""

@@ -65,15 +65,17 @@ class Supervisor:
         if self._budgets is not None:
             # First: what waits must not start before its budget was looked at.
             await self._budgets.reconcile()
+        theirs = []
         for driver in await means.store.read(drivers.list_live):
             if driver.session_id is None:
                 await means.store.write(partial(_withdraw, driver.id))
             else:
                 means.links.expect(driver.id)
-                # Looking for it also tells it where this server listens.
-                await means.launcher.find(driver.id)
+                theirs.append(driver.id)
                 # Its session may have ended already, with the driver still to be stopped.
                 self._queue.wake(driver.session_id)
+        # Looking for them also tells them where this server listens.
+        await means.launcher.find_all(theirs)
         for session in await means.store.read(sessions.list_live):
             self._queue.wake(session.id)
         self._queue.wake(_POOL)
