@@ -197,7 +197,14 @@ class LocalLauncher:
         code = None if child is None else child.poll()
         if code is not None:
             return Observation(alive=False, ended=_exit_sentence(code))
-        return Observation(alive=processes.started_at(place["pid"]) == place["started_at"])
+        return Observation(
+            alive=processes.started_at(place["pid"]) == place["started_at"]
+            # The handle may have come with a copied database: then the process is the original's.
+            and (
+                child is not None
+                or processes.belongs(place["pid"], self._run_dir(place["driver_id"]))
+            )
+        )
 
     async def stop(self, handle: str, *, grace_s: float) -> None:
         place = json.loads(handle)
@@ -280,7 +287,11 @@ def _environment(driver_id: str, run_dir: Path) -> dict[str, str]:
     """Nothing of the server's environment but what finding programs and Java takes."""
     passed = ("PATH", "LANG", "LC_ALL", "TZ", "JAVA_HOME")
     environment = {name: os.environ[name] for name in passed if name in os.environ}
-    return environment | {processes.TAG: driver_id, "HOME": str(run_dir / "work")}
+    return environment | {
+        processes.TAG: driver_id,
+        processes.FOLDER: str(run_dir),
+        "HOME": str(run_dir / "work"),
+    }
 
 
 def _handle(driver_id: str, pid: int) -> str:
