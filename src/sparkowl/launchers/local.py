@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import json
+import logging
 import os
 import shutil
 import signal
@@ -13,15 +14,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
-from sparkowl.launchers import host, processes
+from sparkowl.launchers import host, postmortem, processes
 from sparkowl.launchers.base import Isolation, Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers.postmortem import Keep
 from sparkowl.launchers.users import Users
+
+log = logging.getLogger(__name__)
 
 #: Of user code: what it writes is for its own user, or for the group of the buckets.
 _UMASK: Final = 0o077
@@ -65,6 +70,8 @@ class LocalSettings:
     user: str | None = None
     #: Every user that drivers run as; None: all run as the server's.
     users: Users | None = None
+    #: What is kept of drivers that have ended; None: nothing.
+    keep: Keep | None = None
 
 
 class LocalLauncher:
@@ -219,8 +226,24 @@ class LocalLauncher:
         child = self._children.pop(place["pid"], None)
         if child is not None:
             await asyncio.to_thread(child.wait)
-        run_dir = self._run_dir(place["driver_id"])
-        await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+        await asyncio.to_thread(
+            self._clear, place["driver_id"], None if child is None else child.returncode
+        )
+
+    def _clear(self, driver_id: str, code: int | None) -> None:
+        """Delete the driver's folder; what a post-mortem needs is put aside first."""
+        run_dir, rule = self._run_dir(driver_id), self._settings.keep
+        if rule is not None:
+            end = {
+                "ended_at": datetime.now(UTC).isoformat(),
+                "agent_exit_code": code,
+                "agent": None if code is None else _exit_sentence(code),
+            }
+            try:
+                postmortem.keep(run_dir, driver_id, end, rule)
+            except OSError as error:  # a full disk must not keep the driver from its end
+                log.warning("nothing kept", extra={"driver": driver_id, "why": str(error)})
+        shutil.rmtree(run_dir, ignore_errors=True)
 
     async def _processes(self, driver_id: str) -> list[int]:
         return await asyncio.to_thread(processes.of_driver, driver_id, self._run_dir(driver_id))

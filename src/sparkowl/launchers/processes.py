@@ -1,9 +1,9 @@
 """The processes of a driver, found by its tag in /proc.
 
 Every process of a driver inherits ``SPARKOWL_DRIVER=<driver id>``, also those that user code
-forks, so they are found when the agent is not there to name its children. Beside it stands the driver's
-folder: a data directory that was copied, or restored from a backup, names the same drivers, and its
-server must not take those of the original for its own.
+forks, so they are found when the agent is not there to name its children. Beside it stands the
+driver's folder: a data directory that was copied, or restored from a backup, names the same
+drivers, and its server must not take those of the original for its own.
 """
 
 from __future__ import annotations
