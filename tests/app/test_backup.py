@@ -12,13 +12,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, String
 from tests.builders import make_calculation, make_session
 from tests.cli.commands import command
 from tests.serving import serving, until
@@ -41,9 +42,13 @@ def _values(column: Column[Any]) -> st.SearchStrategy[Any]:
     else:
         length = column.type.length if isinstance(column.type, String) else None
         # PostgreSQL takes no NUL, nor half a character; nor does anything write one.
-        characters = st.characters(blacklist_categories=("Cs",), blacklist_characters="\0")
+        characters = st.characters(codec="utf-8", exclude_characters="\0")
         kind = st.text(characters, max_size=min(length or 50, 50))
     return st.none() | kind if column.nullable else kind
+
+
+def _key(keys: list[int], row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(row[key] for key in keys)
 
 
 @st.composite
@@ -55,7 +60,7 @@ def _rows(draw: st.DrawFn) -> dict[str, list[tuple[Any, ...]]]:
             rows = st.lists(
                 st.tuples(*(_values(column) for column in table.columns)),
                 max_size=4,
-                unique_by=lambda row, keys=keys: tuple(row[key] for key in keys),
+                unique_by=partial(_key, keys),
             )
             found[table.name] = draw(rows)
     return found
@@ -187,6 +192,10 @@ def test_without_objects_there_are_none(lived: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def _insert(how: Callable[[Connection, Any], None], what: Any, tx: Connection) -> None:
+    how(tx, what)
+
+
 def test_a_backup_during_writes_has_every_calculations_session(tmp_path: Path) -> None:
     path = tmp_path / "busy.db"
     writing = threading.Event()
@@ -196,9 +205,9 @@ def test_a_backup_during_writes_has_every_calculations_session(tmp_path: Path) -
         store = Store.open(path)
         while not stop.is_set():
             session = make_session()
-            await store.write(lambda tx, session=session: sessions.insert_session(tx, session))
+            await store.write(partial(_insert, sessions.insert_session, session))
             block = make_calculation(session_id=session.id)
-            await store.write(lambda tx, block=block: calculations.insert_calculation(tx, block))
+            await store.write(partial(_insert, calculations.insert_calculation, block))
             writing.set()
         store.close()
 
@@ -290,7 +299,7 @@ def _changed(name: str, /, **changes: Any) -> Change:
             body = changes.get("body", body)
             for attribute in changes.keys() - {"body"}:
                 setattr(member, attribute, changes[attribute])
-            member.pax_headers.pop("path", None)
+            member.pax_headers = {k: v for k, v in member.pax_headers.items() if k != "path"}
         return member, body
 
     return change
