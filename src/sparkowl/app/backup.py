@@ -23,14 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from sparkowl import __version__, credentials
 from sparkowl.config import Settings
 from sparkowl.launchers import engines
 from sparkowl.objects import folders
 from sparkowl.objects.attributes import NAME as ATTRIBUTE
-from sparkowl.store import snapshot, tables
+from sparkowl.store import snapshot
 
 #: What a reader must know. It grows when an older SparkOwl could not restore the archive.
 FORMAT: Final = 1
@@ -97,8 +97,7 @@ def write(
         database, about = Path(aside) / DATABASE, _about(with_objects=with_objects)
 
         def save(connection: Connection) -> None:
-            row = connection.execute(select(tables.schema)).mappings().one_or_none()
-            about["schema"] = None if row is None else dict(row)
+            about["schema"] = snapshot.schema(connection)
             snapshot.save(connection, database)
 
         read_rows(save)

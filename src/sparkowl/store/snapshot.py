@@ -7,7 +7,7 @@ not as pages of a file, so that what was saved from one engine can be put into a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Integer, Table, func, insert, select, text
 
@@ -18,6 +18,12 @@ from sparkowl.store.engine import sqlite_engine
 _BATCH: Final = 5_000
 #: Leases of servers that ran when the copy was made. They say nothing of those that use the copy.
 _LEFT_OUT: Final = frozenset({tables.servers.name})
+
+
+def schema(connection: Connection) -> dict[str, Any] | None:
+    """Which tables these are, and who may use them, as the database says it."""
+    row = connection.execute(select(tables.schema)).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def save(source: Connection, path: Path) -> None:
