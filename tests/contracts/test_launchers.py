@@ -145,6 +145,32 @@ async def test_nothing_is_left_of_a_local_driver(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
+async def test_the_server_of_a_copied_data_directory_leaves_the_originals_drivers_alone(
+    tmp_path: Path,
+) -> None:
+    original, copy, spec = local(_made(tmp_path / "one")), local(_made(tmp_path / "two")), a_spec()
+    handle = await original.launch(spec)
+    await until_processes(tmp_path / "one", spec.driver_id, at_least=2)
+    copied = tmp_path / "two" / "drivers" / spec.driver_id
+    copied.mkdir(parents=True)
+
+    found = await copy.find(spec.driver_id)
+    seen = await copy.observe(handle)
+    await copy.stop(handle, grace_s=5)
+
+    assert (found, seen.alive, copied.exists()) == (None, False, False)
+    assert (await original.observe(handle)).alive
+    # Also where a later server of the original has to find it by its tag.
+    assert await local(tmp_path / "one").find(spec.driver_id) is not None
+    await original.stop(handle, grace_s=5)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.spark
 async def test_a_later_server_finds_and_stops_a_local_driver(tmp_path: Path) -> None:
     first, later, spec = local(tmp_path), local(tmp_path), a_spec()
     handle = await first.launch(spec)

@@ -187,7 +187,7 @@ def environment(folder: Folder, home: Path, inherited: Mapping[str, str]) -> dic
     }
 
 
-_INHERITED: Final = ("SPARKOWL_DRIVER", "PATH", "LANG", "LC_ALL", "TZ")
+_INHERITED: Final = ("SPARKOWL_DRIVER", "SPARKOWL_DRIVER_FOLDER", "PATH", "LANG", "LC_ALL", "TZ")
 
 
 def start(

@@ -8,6 +8,8 @@ reports (one JSON line, see :func:`main`) goes to the pipe named there.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import fcntl
 import json
 import os
 import secrets
@@ -23,6 +25,12 @@ from sparkowl.agent import jvm
 from sparkowl.agent.folder import KERNEL_SOCKETS, Folder
 from sparkowl.agent.noise import silence_py4j
 
+#: At this signal the kernel writes where each of its threads is to its log, for ``sparkowl sessions
+#: diagnose``. By default a process ignores it, so that it does no harm where user code took the
+#: handler away; and it is left alone where the log is no longer behind this descriptor.
+DUMP_SIGNAL: Final = signal.SIGURG
+DUMP_DESCRIPTOR: Final = 250
+
 #: How often to look for the JVM's gateway. Only while starting; a look costs microseconds.
 _GATEWAY_POLL_S: Final = 0.005
 
@@ -34,6 +42,7 @@ def main() -> None:
     ends without one means that the process died.
     """
     report, warm = int(sys.argv[1]), "--warm" in sys.argv
+    _dump_when_asked()
     app = _application(Folder(Path.cwd()))
     try:
         ready = _attach(app, Folder(Path.cwd()), warm=warm)
@@ -43,6 +52,13 @@ def main() -> None:
     _send(report, ready)
     _let_signals_wake_the_loop()
     app.start()
+
+
+def _dump_when_asked() -> None:
+    with suppress(OSError):  # fewer files may be open
+        # Before ipykernel takes standard error for itself: what is written there then is a block's.
+        log = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, DUMP_DESCRIPTOR)
+        faulthandler.register(DUMP_SIGNAL, log, all_threads=True)
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sparkowl.access.audit import Audit
 from sparkowl.app.errors import StartError
-from sparkowl.config import AUDIT_FILE, RateSection, RoleSection, Settings, users_of
+from sparkowl.config import AUDIT_FILE, POSTMORTEMS, RateSection, RoleSection, Settings, users_of
 from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.domain.rates import Rate, Rates
@@ -19,6 +19,7 @@ from sparkowl.launchers import engines, environments, users
 from sparkowl.launchers.engines import Environment
 from sparkowl.launchers.installing import Wanted
 from sparkowl.launchers.local import LocalSettings
+from sparkowl.launchers.postmortem import Keep
 from sparkowl.operations import OPERATIONS
 from sparkowl.supervisor.supervisor import PoolSize
 
@@ -160,6 +161,11 @@ def local(
         writable=driver.writable,
         user=driver.user,
         users=runners,
+        keep=Keep(
+            folder=data_dir / POSTMORTEMS,
+            drivers=driver.postmortems,
+            size_bytes=driver.postmortems_mb * 1024 * 1024,
+        ),
     )
 
 

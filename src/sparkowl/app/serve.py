@@ -27,7 +27,7 @@ from sparkowl.domain.arns import Account
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
-from sparkowl.launchers import engines
+from sparkowl.launchers import engines, postmortem
 from sparkowl.launchers.archive import make_archive
 from sparkowl.launchers.base import Launcher
 from sparkowl.launchers.engines import EngineError, Environment
@@ -157,6 +157,8 @@ def _launcher(settings: Settings, opened: _Opened, links: Links, url: str) -> La
     if settings.launcher == "fake":
         return FakeLauncher(links.serve)
     local = chosen.local(settings, opened.registered, opened.runners)
+    if local.keep is not None:
+        postmortem.prune(local.keep)
     return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
 
 

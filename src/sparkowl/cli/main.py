@@ -9,7 +9,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sparkowl import __version__
-from sparkowl.cli import clients, doctor, engines, keys, run, serve, sessions, usage
+from sparkowl.cli import backup, clients, doctor, engines, keys, run, serve, sessions, usage
 from sparkowl.cli.options import DataDir, err
 
 cli = typer.Typer(
@@ -25,6 +25,8 @@ cli.add_typer(engines.app, name="engines")
 cli.command()(usage.usage)
 cli.add_typer(keys.app, name="keys")
 cli.command()(doctor.doctor)
+cli.command()(backup.backup)
+cli.command()(backup.restore)
 
 
 @cli.command()

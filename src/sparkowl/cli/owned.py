@@ -47,7 +47,7 @@ def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
     from sparkowl.store import Store
     from sparkowl.store.migrate import NewerDatabase
 
-    _refuse_others(chosen)
+    refuse_others(chosen)
     read(chosen, lambda connection: None)
     os.umask(0o077)
 
@@ -70,7 +70,7 @@ def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
         fail(f"The data directory {chosen.data_dir} cannot be used: {error}.")
 
 
-def _refuse_others(chosen: Settings) -> None:
+def refuse_others(chosen: Settings) -> None:
     """A file that another user made there would be one that the server cannot open."""
     try:
         owner = (chosen.data_dir / credentials.FILE).stat().st_uid

@@ -1,4 +1,4 @@
-"""``sparkowl sessions``: list, show, terminate."""
+"""``sparkowl sessions``: list, show, terminate; to diagnose one is :mod:`.diagnose`'s."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import typer
 from botocore.exceptions import ClientError
 
 from sparkowl.cli.clients import client
+from sparkowl.cli.diagnose import diagnose
 from sparkowl.cli.options import DataDir, plain
 
 app = typer.Typer(no_args_is_help=True, help="Look at sessions and end them.")
+app.command()(diagnose)
 
 #: Plain columns: what a script cuts must not depend on the terminal's width.
 _LINE: Final = "{:<36}  {:<11}  {:<19}  {:<19}  {}"

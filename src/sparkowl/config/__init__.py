@@ -20,11 +20,14 @@ ADDRESS_FILE: Final = "server.json"
 AUDIT_FILE: Final = "audit.jsonl"
 #: In the data directory: the rows.
 DATABASE_FILE: Final = "sparkowl.db"
+#: In the data directory: a folder for each driver that has ended.
+POSTMORTEMS: Final = "postmortem"
 
 __all__ = [
     "ADDRESS_FILE",
     "AUDIT_FILE",
     "DATABASE_FILE",
+    "POSTMORTEMS",
     "EngineName",
     "RateSection",
     "RoleSection",

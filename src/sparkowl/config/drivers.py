@@ -56,6 +56,13 @@ class DriverSection(Section):
     stop_grace_s: Positive = 5
     """A driver that is asked to end is killed after this long."""
 
+    postmortems: int = Field(200, ge=0)
+    """Drivers that have ended of which logs and exit codes are kept, for `sparkowl sessions
+    diagnose`. The oldest go first. 0: nothing is kept."""
+
+    postmortems_mb: int = Field(64, ge=1)
+    """MiB that all of that may take."""
+
     silent_after_s: Positive = 20
     """A session whose agent has lost its link this long is DEGRADED."""
 

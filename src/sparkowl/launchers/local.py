@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import json
+import logging
 import os
 import shutil
 import signal
@@ -13,13 +14,14 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
-from sparkowl.launchers import host, processes, remains
+from sparkowl.launchers import host, postmortem, processes, remains
 from sparkowl.launchers.base import (
     Isolation,
     Launcher,
@@ -29,7 +31,10 @@ from sparkowl.launchers.base import (
     Observation,
     Take,
 )
+from sparkowl.launchers.postmortem import Keep
 from sparkowl.launchers.users import Users
+
+log = logging.getLogger(__name__)
 
 #: Of user code: what it writes is for its own user, or for the group of the buckets.
 _UMASK: Final = 0o077
@@ -76,6 +81,8 @@ class LocalSettings:
     user: str | None = None
     #: Every user that drivers run as; None: all run as the server's.
     users: Users | None = None
+    #: What is kept of drivers that have ended; None: nothing.
+    keep: Keep | None = None
 
 
 class LocalLauncher:
@@ -217,7 +224,14 @@ class LocalLauncher:
         code = None if child is None else child.poll()
         if code is not None:
             return Observation(alive=False, ended=_exit_sentence(code))
-        return Observation(alive=processes.started_at(place["pid"]) == place["started_at"])
+        return Observation(
+            alive=processes.started_at(place["pid"]) == place["started_at"]
+            # The handle may have come with a copied database: then the process is the original's.
+            and (
+                child is not None
+                or processes.belongs(place["pid"], self._run_dir(place["driver_id"]))
+            )
+        )
 
     async def left(self, handle: str) -> Left:
         where = self._settings.drivers_dir, json.loads(handle)["driver_id"]
@@ -250,8 +264,24 @@ class LocalLauncher:
             await asyncio.to_thread(child.wait)
         if take is not None:
             await take()
-        run_dir = self._run_dir(place["driver_id"])
-        await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+        await asyncio.to_thread(
+            self._clear, place["driver_id"], None if child is None else child.returncode
+        )
+
+    def _clear(self, driver_id: str, code: int | None) -> None:
+        """Delete the driver's folder; what a post-mortem needs is put aside first."""
+        run_dir, rule = self._run_dir(driver_id), self._settings.keep
+        if rule is not None:
+            end = {
+                "ended_at": datetime.now(UTC).isoformat(),
+                "agent_exit_code": code,
+                "agent": None if code is None else _exit_sentence(code),
+            }
+            try:
+                postmortem.keep(run_dir, driver_id, end, rule)
+            except OSError as error:  # a full disk must not keep the driver from its end
+                log.warning("nothing kept", extra={"driver": driver_id, "why": str(error)})
+        shutil.rmtree(run_dir, ignore_errors=True)
 
     async def _processes(self, driver_id: str) -> list[int]:
         return await asyncio.to_thread(processes.of_driver, driver_id, self._run_dir(driver_id))
@@ -318,7 +348,11 @@ def _environment(driver_id: str, run_dir: Path) -> dict[str, str]:
     """Nothing of the server's environment but what finding programs and Java takes."""
     passed = ("PATH", "LANG", "LC_ALL", "TZ", "JAVA_HOME")
     environment = {name: os.environ[name] for name in passed if name in os.environ}
-    return environment | {processes.TAG: driver_id, "HOME": str(run_dir / "work")}
+    return environment | {
+        processes.TAG: driver_id,
+        processes.FOLDER: str(run_dir),
+        "HOME": str(run_dir / "work"),
+    }
 
 
 def _handle(driver_id: str, pid: int) -> str:

@@ -1,7 +1,9 @@
 """The processes of a driver, found by its tag in /proc.
 
 Every process of a driver inherits ``SPARKOWL_DRIVER=<driver id>``, also those that user code
-forks, so they are found when the agent is not there to name its children.
+forks, so they are found when the agent is not there to name its children. Beside it stands the
+driver's folder: a data directory that was copied, or restored from a backup, names the same
+drivers, and its server must not take those of the original for its own.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from pathlib import Path
 from typing import Final
 
 TAG: Final = "SPARKOWL_DRIVER"
+#: Names the driver's folder; inherited like the tag.
+FOLDER: Final = "SPARKOWL_DRIVER_FOLDER"
 PROC: Final = Path("/proc")
 
 
 def of_driver(driver_id: str, folder: Path) -> list[int]:
-    """The ids of the driver's living processes: by its tag, or by its folder as theirs.
+    """The ids of the driver's living processes: by its tag and folder, or as they stand in it.
 
     User code may start a program with an empty environment; that one is still found where it
     stands. One that does both, clears its environment and goes elsewhere, is not.
@@ -29,19 +33,39 @@ def of_driver(driver_id: str, folder: Path) -> list[int]:
 
 def of_drivers(folders: Mapping[str, Path]) -> Mapping[str, list[int]]:
     """:func:`of_driver` for each of several drivers, in one look at all processes."""
-    tags = {f"{TAG}={driver_id}".encode(): driver_id for driver_id in folders}
+    tags = {
+        driver_id: {f"{TAG}={driver_id}".encode(), _folder_tag(folder)}
+        for driver_id, folder in folders.items()
+    }
     found: dict[str, list[int]] = {driver_id: [] for driver_id in folders}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             # One that just ended, or somebody else's.
             with suppress(OSError):
-                variables = (entry / "environ").read_bytes().split(b"\0")
+                variables = set((entry / "environ").read_bytes().split(b"\0"))
                 at = (entry / "cwd").readlink()
-                theirs = {tags[variable] for variable in variables if variable in tags}
-                theirs |= {of for of, folder in folders.items() if at.is_relative_to(folder)}
-                for driver_id in theirs:
-                    found[driver_id].append(int(entry.name))
+                for driver_id, folder in folders.items():
+                    if tags[driver_id] <= variables or at.is_relative_to(folder):
+                        found[driver_id].append(int(entry.name))
     return found
+
+
+def belongs(pid: int, folder: Path) -> bool:
+    """Whether a process is one of the driver that has this folder, and not of another's copy.
+
+    A folder that was moved with its data directory is still where its processes stand.
+    """
+    place = PROC / str(pid)
+    try:
+        if _folder_tag(folder) in (place / "environ").read_bytes().split(b"\0"):
+            return True
+        return (place / "cwd").readlink().is_relative_to(folder)
+    except OSError:
+        return False
+
+
+def _folder_tag(folder: Path) -> bytes:
+    return f"{FOLDER}={folder}".encode()
 
 
 def started_at(pid: int) -> int | None:

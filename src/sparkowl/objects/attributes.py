@@ -24,7 +24,8 @@ from typing import Any, Final
 
 from sparkowl.objects.errors import MetadataTooLarge
 
-_NAME: Final = "user.sparkowl.object"
+#: Of the extended attribute.
+NAME: Final = "user.sparkowl.object"
 #: S3's limit for user metadata.
 MAX_METADATA_BYTES: Final = 2048
 #: One ext4 block holds all attributes of a file; 3,000 bytes were found to fit.
@@ -82,7 +83,7 @@ def unstamp_folder(fd: int) -> None:
     if not _SUPPORTED:
         return
     try:
-        os.removexattr(fd, _NAME)
+        os.removexattr(fd, NAME)
     except OSError as error:
         if error.errno not in _UNSUPPORTED and error.errno != errno.ENODATA:
             raise
@@ -170,7 +171,7 @@ def _write(fd: int, about: About, etag: str, size: int, mtime_ns: int) -> None:
     if not _SUPPORTED:
         return
     try:
-        os.setxattr(fd, _NAME, blob)
+        os.setxattr(fd, NAME, blob)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
@@ -181,7 +182,7 @@ def _read(fd: int) -> dict[str, Any] | None:
     if not _SUPPORTED:
         return None
     try:
-        said = json.loads(os.getxattr(fd, _NAME))
+        said = json.loads(os.getxattr(fd, NAME))
     except OSError as error:
         if error.errno in _UNSUPPORTED:
             return None
