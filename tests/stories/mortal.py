@@ -12,12 +12,12 @@ die before it was handed over, when it is committed without anybody having been 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sparkowl.domain.ids import DriverId
-from sparkowl.launchers.base import LaunchSpec, Observation
+from sparkowl.launchers.base import LaunchSpec, Left, Observation, Take
 from sparkowl.launchers.fake import Dial, FakeLauncher
 from sparkowl.store import Store
 from sparkowl.supervisor.links import Channel
@@ -207,10 +207,22 @@ class MortalLauncher(FakeLauncher):
         await self._pace()
         return await super().observe(handle)
 
-    async def stop(self, handle: str, *, grace_s: float) -> None:
+    async def find_all(self, driver_ids: Collection[DriverId]) -> Mapping[DriverId, str]:
+        await self._pace()
+        return await super().find_all(driver_ids)
+
+    async def left(self, handle: str) -> Left:
+        await self._pace()
+        return await super().left(handle)
+
+    async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
+        await self._pace()
+        return await super().left_outputs(handle, calculation_id)
+
+    async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
         await self._pace()
         await self._slow()
-        await super().stop(handle, grace_s=grace_s)
+        await super().stop(handle, grace_s=grace_s, take=take)
         await self._pace()
 
 
