@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ from sparkowl.launchers.base import Launcher
 from sparkowl.objects.files import Files
 from sparkowl.store import Store, drivers, load
 from sparkowl.supervisor.links import Links
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class Means:
 
 async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
     """End the driver and write that it ended. What it left behind is gone afterwards."""
+    log.info("driver stopping", extra={"driver": driver.id, "session": driver.session_id})
     # Asked first over its link, where it can still hand in what it has; then by the launcher.
     await means.links.send_once(driver.id, "stop", messages.Stop())
     handle = driver.handle or await means.launcher.find(driver.id)
