@@ -12,7 +12,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from faults.catalog import may_end
-from faults.life import STDERR, STDOUT, Life, Start
+from faults.life import ROWS, STDERR, STDOUT, Life, Start
 from faults.world import Broken, Down, World
 from sparkowl.domain import calculation, session
 
@@ -26,6 +26,7 @@ def settle(life: Life, fault: str) -> list[str]:
     """Wait until nothing is wrong; what still is after the bound."""
     deadline = time.monotonic() + BOUND_S
     while wrong := _wrong(life, fault):
+        life.waited_for = wrong
         if time.monotonic() > deadline:
             return wrong
         time.sleep(0.1)
@@ -59,11 +60,10 @@ def _session(life: Life, fault: str) -> Iterator[str]:
 def _calculation(life: Life, fault: str) -> Iterator[str]:
     if life.calculation is None or life.calculation.id is None:
         return
-    yield from calculation_of(life, life.calculation.id, may_fail=may_end(fault))
+    yield from _block(life.world, life.calculation.id, ROWS, may_fail=may_end(fault))
 
 
-def calculation_of(life: Life, identity: str, *, may_fail: bool) -> Iterator[str]:
-    world = life.world
+def _block(world: World, identity: str, rows: int, *, may_fail: bool) -> Iterator[str]:
     found = world.call("get_calculation_execution", CalculationExecutionId=identity)
     state, reason = found["Status"]["State"], found["Status"].get("StateChangeReason")
     if state not in OVER:
@@ -85,7 +85,7 @@ def calculation_of(life: Life, identity: str, *, may_fail: bool) -> Iterator[str
     if (stdout, stderr) != (STDOUT, STDERR):
         yield f"calculation {identity} has other output: {stdout!r}, {stderr!r}"
     values = [one["data"].get("text/plain") for one in results["outputs"]]
-    if values != [str(life.rows)]:
+    if values != [str(rows)]:
         yield f"calculation {identity} has another result: {values}"
 
 
@@ -197,13 +197,13 @@ def usable(life: Life) -> list[str]:
     status = life.world.call("get_session_status", SessionId=identity)["Status"]
     if status["State"] in ENDED:
         return []
-    life.rows = 77
-    start = life.submit(0)
+    rows = ROWS + 1
+    start = life.submit(0, rows)
     start.join()
     if start.id is None:
         return [f"session {identity} is {status['State']} and takes no block"]
     deadline = time.monotonic() + BOUND_S
-    while wrong := list(calculation_of(life, start.id, may_fail=False)):
+    while wrong := list(_block(life.world, start.id, rows, may_fail=False)):
         if time.monotonic() > deadline:
             return wrong
         time.sleep(0.02)

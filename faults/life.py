@@ -21,6 +21,8 @@ for number in range(3):
 print('warned', file=sys.stderr)
 spark.range({rows}).count()
 """
+#: What the block of a run counts; the one that tries the session afterwards counts another.
+ROWS: Final = 1000
 STDOUT: Final = b"line 0\nline 1\nline 2\n"
 STDERR: Final = b"warned\n"
 #: The log line at which the server stands, and what else it says.
@@ -86,12 +88,13 @@ class Life:
     def __init__(self, world: World, point: str) -> None:
         self.world = world
         self.point = point
-        self.rows = 1000
         self.session: Start | None = None
         self.calculation: Start | None = None
         self.ending = False
         self._kept: str | None = None
         self.driver = ""
+        #: What came right last.
+        self.waited_for: list[str] = []
 
     @property
     def session_id(self) -> str | None:
@@ -144,8 +147,8 @@ class Life:
             words = AGENT_LINES[self.point].encode()
             self._until(lambda: words in log.read_bytes()[offset:])
 
-    def submit(self, seconds: float) -> Start:
-        code = BLOCK.format(seconds=seconds, rows=self.rows)
+    def submit(self, seconds: float, rows: int = ROWS) -> Start:
+        code = BLOCK.format(seconds=seconds, rows=rows)
         request = {"SessionId": self.session_id, "CodeBlock": code}
         return Start(self.world, "start_calculation_execution", str(uuid.uuid4()), **request)
 

@@ -17,6 +17,8 @@ class Proxy:
         self._refusing = False
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
+        # Connections that end in the middle are its business.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
         self._server: asyncio.Server
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)

@@ -92,8 +92,8 @@ class Suite:
         world.keep_evidence(folder)
         (folder / "violations.txt").write_text("\n".join((str(plan), *wrong)) + "\n")
         print(f"       evidence in {folder}", flush=True)
-        world.close()
         self._world = None
+        world.close()
 
     def close(self) -> list[str]:
         """End everything; what is left although everything was ended."""

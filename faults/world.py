@@ -336,7 +336,8 @@ class World:
                     continue
             time.sleep(0.05)
         if self.mounted:
-            subprocess.run(["umount", str(self.data_dir)], check=True)
+            # Of what still looks into it, as other people's `ps` may do, nothing is to be waited for.
+            subprocess.run(["umount", "--lazy", str(self.data_dir)], check=True)
         shutil.rmtree(self.folder)
 
 
