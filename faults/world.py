@@ -336,7 +336,7 @@ class World:
                     continue
             time.sleep(0.05)
         if self.mounted:
-            # Of what still looks into it, as other people's `ps` may do, nothing is to be waited for.
+            # Lazily: somebody's `ps` may look into it at this moment.
             subprocess.run(["umount", "--lazy", str(self.data_dir)], check=True)
         shutil.rmtree(self.folder)
 
