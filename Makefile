@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check serve bench docs lock clean
+.PHONY: help setup demo test check serve bench faults docs lock clean
 
 help: ## Say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
@@ -24,8 +24,8 @@ test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## Format, lint, types, import directions, and the fast tests
-	@$(BIN)/ruff format --check src tests benchmarks examples scripts
-	@$(BIN)/ruff check src tests benchmarks examples scripts
+	@$(BIN)/ruff format --check src tests benchmarks faults examples scripts
+	@$(BIN)/ruff check src tests benchmarks faults examples scripts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
@@ -36,6 +36,9 @@ serve: $(READY) ## Start the server on its defaults; Ctrl-C stops it
 
 bench: $(READY) ## Measure start-up, calls, memory side by side with plain tools
 	@$(BIN)/python -m benchmarks
+
+faults: $(READY) ## Break things at every point of a life, and look what is left (hours)
+	@$(BIN)/python -m faults
 
 docs: $(READY) ## Write the reference pages from the code
 	@$(BIN)/python scripts/docs.py

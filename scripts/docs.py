@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -21,7 +22,12 @@ from sparkowl.launchers.engines import looked_at
 from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import model
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from faults import results as faults  # noqa: E402  it is beside the package, not in it
+
+REFERENCE = ROOT / "docs" / "reference"
 GENERATED = "<!-- Written by `make docs` from the code; do not edit. -->\n\n"
 
 #: Operations of Athena's API that belong to Spark sessions; the rest is Athena SQL's.
@@ -35,6 +41,7 @@ def pages() -> dict[str, str]:
         "states.md": GENERATED + states(),
         "configuration.md": GENERATED + configuration(),
         "properties.md": GENERATED + properties(),
+        "faults.md": GENERATED + faults.page(json.loads(faults.FILE.read_text())),
     }
 
 

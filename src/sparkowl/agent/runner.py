@@ -139,7 +139,9 @@ class Runner:
             await self._spark.mount(calculation.run.buckets)
 
     def _end(self, calculation: _Calculation, outcome: Outcome, reason: str) -> None:
+        log.info("calculation %s: block over", calculation.run.calculation_id)
         calculation.outputs.close()
+        log.info("calculation %s: outputs in place", calculation.run.calculation_id)
         if calculation.outputs.trouble and outcome == "completed":
             outcome, reason = "failed", calculation.outputs.trouble
         self._current = None

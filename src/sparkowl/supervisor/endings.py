@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
     """End the driver and write that it ended. What it left behind is gone afterwards."""
+    log.info("driver stopping", extra={"driver": driver.id, "session": driver.session_id})
     # Asked first over its link, where it can still hand in what it has; then by the launcher.
     await means.links.send_once(driver.id, "stop", messages.Stop())
     handle = driver.handle or await means.launcher.find(driver.id)

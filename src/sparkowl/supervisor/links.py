@@ -101,12 +101,14 @@ class Links:
         self._lost_at.pop(driver.id, None)
         try:
             await channel.send(messages.encode(messages.Welcome()))
+            log.info("driver linked", extra={"driver": driver.id, "session": driver.session_id})
             await self._changed(driver.id)
             await self._listen(driver, channel)
         finally:
             if self._open.get(driver.id) is link:
                 del self._open[driver.id]
                 self._lost_at[driver.id] = self._clock.now()
+                log.info("driver's link lost", extra={"driver": driver.id})
                 await self._changed(driver.id)
 
     async def _listen(self, driver: Driver, channel: Channel) -> None:

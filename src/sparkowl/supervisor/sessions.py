@@ -152,6 +152,7 @@ class Sessions:
                 return Rest(LOOK_UNLINKED_S)
             if driver.handle is not None:
                 return None
+            log.debug("driver intended", extra={"driver": driver.id, "session": session.id})
         role = means.roles.of(session)
         if handle is None:
             try:
@@ -170,7 +171,9 @@ class Sessions:
                 await end_driver(means, driver, reason=str(error))
                 return None
         found = handle
+        log.debug("driver launched", extra={"driver": driver.id, "session": session.id})
         await means.store.write(lambda tx: drivers.attach(tx, driver.id, found))
+        log.info("driver attached", extra={"driver": driver.id, "session": session.id})
         return None
 
     async def _intend(self, session: Session, review: properties.Review) -> Driver | None:
@@ -238,6 +241,7 @@ class Sessions:
             buckets=bucket_folders(means.files, means.roles.of(session)),
         )
         if await means.links.send_once(driver.id, f"run:{calculation.id}", run):
+            log.debug("calculation handed over", extra={"calculation": calculation.id})
             return Rest(SUBMITTED_AFTER_S)
         if calculation.state is calculation_domain.State.CREATING:
             event, now = calculation_domain.Event.SUBMITTED, means.clock.now()
