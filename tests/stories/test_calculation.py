@@ -149,7 +149,9 @@ async def test_terminating_the_session_cancels_its_calculation(tmp_path: Path) -
 
         calculation = await w.calculation(calculation_id)
         assert calculation.state == "CANCELED"
-        assert calculation.reason == "Calculation was canceled because its session was terminated."
+        assert calculation.reason == (
+            "Calculation was canceled because its session was terminated. [USER]"
+        )
 
 
 async def test_a_calculation_goes_on_while_its_link_is_broken(tmp_path: Path) -> None:

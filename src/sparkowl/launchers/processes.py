@@ -7,6 +7,7 @@ forks, so they are found when the agent is not there to name its children.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 from contextlib import suppress
@@ -18,23 +19,35 @@ PROC: Final = Path("/proc")
 
 
 def of_driver(driver_id: str, folder: Path) -> list[int]:
-    """The ids of the driver's living processes: by its tag, or by its folder as theirs.
+    """The ids of the driver's living processes: by its mark, its tag, or its folder as theirs.
 
-    User code may start a program with an empty environment; that one is still found where it
-    stands. One that does both, clears its environment and goes elsewhere, is not.
+    User code may clear its environment and go elsewhere; the mark, a hard limit that the agent
+    sets, it can neither see as one nor shed (:func:`sparkowl.agent.processes.mark`). Where that
+    does not hold (no sandbox at all), one that does all three is not found.
     """
     tag = f"{TAG}={driver_id}".encode()
+    mark = f" {mark_of(driver_id)} ".encode()
     found = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            tagged = tag in (entry / "environ").read_bytes().split(b"\0")
-            if tagged or (entry / "cwd").readlink().is_relative_to(folder):
+            if mark in (entry / "limits").read_bytes() or _stands_out(entry, tag, folder):
                 found.append(int(entry.name))
         except OSError:
             continue
     return found
+
+
+def mark_of(driver_id: str) -> int:
+    """The driver's own number; the same as the agent's, which is a program of its own."""
+    return int.from_bytes(hashlib.sha256(driver_id.encode()).digest()[:7], "big") | 1 << 56
+
+
+def _stands_out(entry: Path, tag: bytes, folder: Path) -> bool:
+    """By what the process itself could have changed."""
+    tagged = tag in (entry / "environ").read_bytes().split(b"\0")
+    return tagged or (entry / "cwd").readlink().is_relative_to(folder)
 
 
 def started_at(pid: int) -> int | None:

@@ -12,6 +12,7 @@ from sparkowl.clock import Clock
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits
+from sparkowl.domain.reason import Code
 from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
 from sparkowl.domain.sparks import Sparks
@@ -54,7 +55,10 @@ class Means:
 
 
 async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
-    """End the driver and write that it ended. What it left behind is gone afterwards."""
+    """End the driver and write that it ended. What it left behind is gone afterwards.
+
+    ``reason`` is one of the server's own, which never had the driver work for anybody.
+    """
     # Asked first over its link, where it can still hand in what it has; then by the launcher.
     await means.links.send_once(driver.id, "stop", messages.Stop())
     handle = driver.handle or await means.launcher.find(driver.id)
@@ -64,7 +68,7 @@ async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> Non
 
     def write(tx: Connection) -> None:
         if reason is not None:
-            drivers.set_reason(tx, driver.id, reason)
+            drivers.set_reason(tx, driver.id, reason, Code.SERVER)
         drivers.set_ended(tx, driver.id, now)
 
     await means.store.write(write)
