@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.agent.conftest import eventually
 
 from sparkowl.agent import confine, seccomp
 from sparkowl.agent.processes import joining, mark, mark_of, tagged
@@ -92,6 +93,8 @@ def test_a_marked_process_is_found_with_nothing_else_to_know_it_by(tmp_path: Pat
         assert mark_of("d-1") == processes.mark_of("d-1") != mark_of("d-2")
     finally:
         child.kill()
+        # As a zombie, until it is waited for.
+        eventually(lambda: processes.of_driver("d-1", tmp_path) == [])
         child.wait()
 
 

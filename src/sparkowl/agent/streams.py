@@ -7,8 +7,10 @@ after the block, outside of what it guards, and never answers.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 _NAMES: Final = ("stdout", "stderr")
@@ -37,7 +39,10 @@ def guard(kernel: Any) -> None:
     for name, stream in own.items():
         setattr(sys, f"__{name}__", stream)
 
+    mend_descriptors = _descriptors()
+
     def mend() -> None:
+        mend_descriptors()
         for name, stream in own.items():
             if not _works(getattr(sys, name, None)):
                 setattr(sys, name, stream)
@@ -77,6 +82,30 @@ def _first(do: Callable[[], None], then: Callable[..., Any]) -> Callable[..., An
         return then(*args, **options)
 
     return both
+
+
+def _descriptors() -> Callable[[], None]:
+    """What opens 0, 1 and 2 again, should a block have closed them.
+
+    Else the next thing that is opened takes their place, and gets what a program says.
+    """
+    spare = {number: os.dup(number) for number in (0, 1, 2)}
+
+    def mend() -> None:
+        for number, same in spare.items():
+            with suppress(OSError):  # the spare one may be closed, too
+                if not _is_open(number):
+                    os.dup2(same, number)
+
+    return mend
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _works(stream: Any) -> bool:

@@ -39,6 +39,8 @@ class Knobs:
     fails_to_start: str | None = None
     #: The driver never answers an Adopt.
     never_adopts: bool = False
+    #: The driver never answers a Cancel.
+    never_cancels: bool = False
     #: Nothing keeps user code from the server's files, for this reason.
     unisolated: str | None = None
 
@@ -205,7 +207,7 @@ class _FakeDriver:
             case Run() if command.calculation_id not in self._seen:
                 self._seen.add(command.calculation_id)
                 self._run(command)
-            case Cancel(calculation_id=calculation_id):
+            case Cancel(calculation_id=calculation_id) if not self._knobs.never_cancels:
                 self._cancel(calculation_id)
             case Stop():
                 await self.end()

@@ -32,7 +32,9 @@ def of_driver(driver_id: str, folder: Path) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            if mark in (entry / "limits").read_bytes() or _stands_out(entry, tag, folder):
+            ours = mark in (entry / "limits").read_bytes() or _stands_out(entry, tag, folder)
+            # A zombie keeps its limits, and lives no more.
+            if ours and started_at(int(entry.name)) is not None:
                 found.append(int(entry.name))
         except OSError:
             continue
