@@ -95,7 +95,7 @@ def _start_kernel(
     spec: DriverSpec, folder: Folder, found: java.Java, enter: Callable[[], None]
 ) -> tuple[subprocess.Popen[bytes], int]:
     reading, writing = os.pipe()
-    module = ["-P", "-m", "sparkowl.agent.kernel", str(writing)]
+    module = ["-P", "-m", "sparkowl.agent.kernel", str(writing), str(spec.output_limit_bytes)]
     try:
         kernel = spawn(
             [sys.executable, *module, *(["--warm"] if spec.warm else [])],

@@ -14,6 +14,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 _NAMES: Final = ("stdout", "stderr")
+#: How much more of stderr is sent than is kept.
+_REDRAWN: Final = 4
 
 
 def pack(message: Any) -> bytes:
@@ -31,8 +33,11 @@ def pack(message: Any) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def guard(kernel: Any) -> None:
-    """Let blocks replace the streams, as long as the kernel can go on with what they put there."""
+def guard(kernel: Any, limit: int) -> None:
+    """Let blocks replace the streams, as long as the kernel can go on with what they put there.
+
+    ``limit`` is how many bytes of either are kept of a block; much more is not even sent.
+    """
     shell = kernel.shell
     own = {name: getattr(sys, name) for name in _NAMES}
     # What `sys.stdout = sys.__stdout__` shall restore is where a block's output goes.
@@ -40,6 +45,9 @@ def guard(kernel: Any) -> None:
         setattr(sys, f"__{name}__", stream)
 
     mend_descriptors = _descriptors()
+    begin_out = _bound(own["stdout"], limit)
+    # A progress bar draws itself over and over, and only its last drawing is kept.
+    begin_err = _bound(own["stderr"], _REDRAWN * limit)
 
     def mend() -> None:
         mend_descriptors()
@@ -69,6 +77,8 @@ def guard(kernel: Any) -> None:
 
     def set_parents(parent: Any) -> None:
         set_parent(parent)
+        begin_out()
+        begin_err()
         for stream in own.values():
             # Also when another stands in front of it: a tee, for instance.
             stream.set_parent(parent)
@@ -82,6 +92,33 @@ def _first(do: Callable[[], None], then: Callable[..., Any]) -> Callable[..., An
         return then(*args, **options)
 
     return both
+
+
+def _bound(stream: Any, limit: int) -> Callable[[], None]:
+    """Take from a block what is needed to see that it is over the limit, and drop the rest: nothing
+    slows a block that prints faster than the agent reads, and all would wait in memory.
+
+    What is returned begins with the next block.
+    """
+    write, taken = stream.write, 0
+
+    def bounded(text: str) -> int:
+        nonlocal taken
+        if not isinstance(text, str):
+            return int(write(text))  # which says what is wrong with it
+        # Each character is a byte at least.
+        room = limit + 1 - taken
+        if room > 0:
+            taken += len(text)
+            write(text[:room])
+        return len(text)
+
+    def begin() -> None:
+        nonlocal taken
+        taken = 0
+
+    stream.write = bounded
+    return begin
 
 
 def _descriptors() -> Callable[[], None]:
