@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 _NAMES: Final = ("stdout", "stderr")
@@ -45,6 +45,7 @@ def guard(kernel: Any, limit: int) -> None:
         setattr(sys, f"__{name}__", stream)
 
     mend_descriptors = _descriptors()
+    forget = _remember_nothing(shell)
     begin_out = _bound(own["stdout"], limit)
     # A progress bar draws itself over and over, and only its last drawing is kept.
     begin_err = _bound(own["stderr"], _REDRAWN * limit)
@@ -69,6 +70,7 @@ def guard(kernel: Any, limit: int) -> None:
             return reply
         finally:
             mend()
+            forget()
 
     kernel.do_execute = do_execute
     # Both of these use the streams of the moment, before do_execute returns and after.
@@ -119,6 +121,17 @@ def _bound(stream: Any, limit: int) -> Callable[[], None]:
 
     stream.write = bounded
     return begin
+
+
+def _remember_nothing(shell: Any) -> Callable[[], None]:
+    """IPython 9 keeps all that was ever printed and shown, for a notebook that it could write. Let
+    it not collect what is printed; what is returned drops the rest."""
+    shell._tee = lambda channel: nullcontext()
+
+    def forget() -> None:
+        getattr(shell.history_manager, "outputs", {}).clear()
+
+    return forget
 
 
 def _descriptors() -> Callable[[], None]:
