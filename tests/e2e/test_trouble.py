@@ -292,7 +292,9 @@ def test_what_cannot_be_interrupted_is_killed_within_the_bound(
     begun = {}
     for what, code in STUBBORN.items():
         session = user.session()
-        calculation = user.submit(session, f"print('begun', flush=True)\n{code}")
+        # Such code does not even let the kernel send what was printed before.
+        pause = "import time\nprint('begun', flush=True)\ntime.sleep(1)\n"
+        calculation = user.submit(session, pause + code)
         until_begun(user, calculation)
         begun[what] = session, calculation
     asked_at = time.monotonic()
@@ -304,5 +306,5 @@ def test_what_cannot_be_interrupted_is_killed_within_the_bound(
         reason = user.await_session(session, GONE)["StateChangeReason"]
         assert "[USER] A block did not stop within 20 s" in reason
 
-    assert time.monotonic() - asked_at < 35
+    assert time.monotonic() - asked_at < 45
     bystander.unharmed()
