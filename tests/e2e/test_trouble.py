@@ -122,7 +122,9 @@ def test_what_kills_the_driver_is_named_and_kills_no_other(
 
     assert expected in reason
     assert found["Status"]["State"] == "FAILED"
-    assert expected in found["Status"]["StateChangeReason"]
+    # The block may see that its JVM is gone, and end by that error, before the agent sees it.
+    why = found["Status"]["StateChangeReason"]
+    assert expected in why or ("JVM" in expected and "Py4J" in why)
     assert stdout == "so far\n"
     folder = server.data_dir / "drivers" / driver
     wait_for(lambda: (folder.exists(), processes_of(folder)), lambda left: left == (False, {}))
