@@ -28,7 +28,10 @@ from sparkowl.store import Store
 AT: Final = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 LATER: Final = AT + timedelta(minutes=1)
 PATIENCE: Final = Patience(
-    start=timedelta(seconds=180), silent=timedelta(seconds=20), lost=timedelta(seconds=120)
+    start=timedelta(seconds=180),
+    silent=timedelta(seconds=20),
+    lost=timedelta(seconds=120),
+    cancel=timedelta(seconds=60),
 )
 
 

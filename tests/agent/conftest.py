@@ -246,7 +246,11 @@ class Driver:
 
     def processes(self) -> list[int]:
         """Everything of this driver that still runs."""
-        return [pid for pid in tagged(self.spec.driver_id) if not is_zombie(pid)]
+        return [
+            pid
+            for pid in tagged(self.spec.driver_id, Path(self.spec.run_dir))
+            if not is_zombie(pid)
+        ]
 
     def pid_of(self, what: str) -> int:
         for pid in self.processes():

@@ -94,7 +94,8 @@ def test_a_killed_process_ends_the_driver(start: Start, victim: str, name: str, 
     assert failed.reason == f"The {name} was killed by signal 9."
     if busy:
         done = driver.end(running)
-        assert (done.outcome, done.reason) == ("failed", failed.reason)
+        why = f"Calculation ended with its session [CRASH] {failed.reason}"
+        assert (done.outcome, done.reason) == ("failed", why)
         assert done.stdout == "begun\n"
         assert done.ended.seq < failed.seq
     assert driver.agent.wait(30) == 1
@@ -107,8 +108,13 @@ def test_a_block_that_ends_the_kernel_ends_the_session(start: Start) -> None:
     driver = start()
     driver.ready()
     done = driver.run("import os\nos._exit(3)")
-    assert (done.outcome, done.reason) == ("failed", "The Python kernel exited with status 3.")
-    assert driver.server.first(Failed).reason == done.reason
+    why = "The Python kernel exited with status 3."
+    failed = driver.server.first(Failed)
+    assert (failed.reason, failed.code) == (why, "CRASH")
+    assert (done.outcome, done.reason) == (
+        "failed",
+        f"Calculation ended with its session [CRASH] {why}",
+    )
     assert driver.agent.wait(30) == 1
 
 

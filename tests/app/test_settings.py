@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from sparkowl.config import EngineName, Settings
+from sparkowl.config.drivers import DriverSection
 from sparkowl.domain.engine import SPARK_ENGINES
 
 ROLE = "arn:aws:iam::000000000000:role/etl"
@@ -143,6 +144,9 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("log_level = 'LOUD'", "log_level"),
         ("[driver]\nheap = 'much'", "driver.heap"),
         ("[driver]\nheap = '0g'", "driver.heap"),
+        ("[driver]\nmemory_limit_mb = -1", "driver.memory_limit_mb"),
+        ("[driver]\nmemory_limit_mb = 'all'", "driver.memory_limit_mb"),
+        ("[driver]\ncancel_timeout_s = 0", "driver.cancel_timeout_s"),
         ("[driver]\nheap = '1g -agentlib:x'", "driver.heap"),
         ("[driver]\ncores = 0", "driver.cores"),
         ("[driver]\nstart_timeout_s = 0", "driver.start_timeout_s"),
@@ -260,3 +264,14 @@ def test_the_engines_of_the_settings_are_those_that_run_spark(tmp_path: Path) ->
 
 def test_a_path_may_begin_with_the_home_folder() -> None:
     assert Settings(data_dir=Path("~/owl")).data_dir == Path.home() / "owl"
+
+
+@pytest.mark.parametrize(
+    ("section", "mib"),
+    [({}, 3072), ({"heap": "512m"}, 2560), ({"heap": "2G"}, 4096), ({"heap": "1048576k"}, 3072),
+     ({"heap": "8g", "memory_limit_mb": 700}, 700), ({"memory_limit_mb": 0}, 0)],
+)  # fmt: skip
+def test_a_drivers_memory_limit_follows_its_heap_unless_it_is_set(
+    section: dict[str, Any], mib: int
+) -> None:
+    assert DriverSection(**section).memory_limit_bytes == mib << 20

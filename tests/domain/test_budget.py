@@ -91,7 +91,7 @@ def test_the_reason_of_an_ended_session_holds_no_word_of_a_state() -> None:
     reason = budget.stop_reason(timedelta(minutes=45), NOON)
 
     assert reason == (
-        "Session was ended by the budget of its workgroup: 0.75 of 0.5 DPU-hours of this month. "
+        "The budget of its workgroup is used up: 0.75 of 0.5 DPU-hours of this month. "
         "Sessions start again at 2026-02-01T00:00:00Z."
     )
     assert not {"TERMINATED", "DEGRADED", "FAILED"} & set(reason.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -18,13 +19,12 @@ from tests.builders import (
 
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
+from sparkowl.domain.reason import TERMINATED, UNHEALTHY, Code
 from sparkowl.domain.session import (
     ACTIVE,
     REASON_LENGTH,
     TERMINAL,
-    TERMINATED_REASON,
     TRANSITIONS,
-    UNHEALTHY_REASON,
     AdoptDriver,
     CancelCalculation,
     Event,
@@ -87,8 +87,20 @@ def test_every_event_in_every_state_does_what_the_table_says(state: State, event
         assert apply(session, event, at=LATER) is session
     else:
         changed = apply(session, event, at=LATER, reason="why")
-        assert (changed.state, changed.modified_at, changed.reason) == (to, LATER, "why")
+        assert (changed.state, changed.modified_at) == (to, LATER)
+        assert changed.reason == ("why" + pointer(session) if to is State.FAILED else "why")
         assert changed.version == session.version + 1
+
+
+def pointer(session: Session) -> str:
+    """What the reason of a failed session ends with."""
+    return f" Diagnose it with: sparkowl sessions diagnose {session.id}"
+
+
+def test_a_session_that_failed_without_a_reason_has_one() -> None:
+    failed = apply(make_session(), Event.DRIVER_LOST, at=AT)
+
+    assert failed.reason == f"{UNHEALTHY} [CRASH]" + pointer(failed)
 
 
 def test_every_state_has_a_row() -> None:
@@ -144,26 +156,28 @@ def test_a_warm_session_is_active_from_its_first_moment() -> None:
 
 
 def test_a_session_that_recovered_no_longer_says_that_it_is_unhealthy() -> None:
-    degraded = apply(make_session(), Event.AGENT_SILENT, at=AT, reason=UNHEALTHY_REASON)
+    degraded = apply(make_session(), Event.AGENT_SILENT, at=AT, reason=UNHEALTHY)
 
     recovered = apply(degraded, Event.AGENT_BACK, at=LATER)
 
-    assert degraded.reason == UNHEALTHY_REASON
+    assert degraded.reason == UNHEALTHY
     assert recovered.reason is None
 
 
 def test_a_terminated_session_keeps_the_reason_of_its_termination() -> None:
-    ending = apply(make_session(), Event.TERMINATE_ASKED, at=AT, reason=TERMINATED_REASON)
+    ending = apply(make_session(), Event.TERMINATE_ASKED, at=AT, reason=TERMINATED)
 
     ended = apply(ending, Event.DRIVER_GONE, at=LATER)
 
-    assert ended.reason == TERMINATED_REASON
+    assert ended.reason == TERMINATED
 
 
 def test_a_reason_is_cut_to_what_the_model_allows() -> None:
     failed = apply(make_session(), Event.DRIVER_LOST, at=AT, reason="x" * 5000)
 
-    assert failed.reason == "x" * REASON_LENGTH
+    assert failed.reason is not None
+    assert failed.reason.endswith("x" + pointer(failed))
+    assert len(failed.reason) == REASON_LENGTH
     assert model.service().shape_for("DescriptionString").metadata["max"] == REASON_LENGTH
 
 
@@ -205,6 +219,10 @@ IDLE = make_session()
 DEGRADED = make_session(state=State.DEGRADED, idle_since=None)
 
 
+#: How the reason of a start that failed begins.
+FAILED = "Session failed to start [CRASH]"
+
+
 def after(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
@@ -228,20 +246,20 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     ),
     "a driver that is not ready in time is given up": (
         CREATING, make_situation(driver=LAUNCHED), after(180),
-        Happened(Event.START_FAILED, "The Spark driver was not ready after 180 s."),
+        Happened(Event.START_FAILED, f"{FAILED} The Spark driver was not ready after 180 s."),
     ),
     "a driver that died while starting": (
         CREATING, make_situation(driver=LAUNCHED, alive=False, linked=False), after(1),
-        Happened(Event.START_FAILED, "The Spark driver ended while starting."),
+        Happened(Event.START_FAILED, f"{FAILED} The Spark driver ended while starting."),
     ),
     "a driver that said why it died while starting": (
         CREATING, make_situation(driver=make_driver(ready_at=None, reason="No Java.")), after(1),
-        Happened(Event.START_FAILED, "No Java."),
+        Happened(Event.START_FAILED, f"{FAILED} No Java."),
     ),
     "a driver that could not be launched": (
         CREATING,
         make_situation(driver=make_driver(handle=None, ended_at=AT, reason="No."), alive=False),
-        after(0), Happened(Event.START_FAILED, "No."),
+        after(0), Happened(Event.START_FAILED, f"{FAILED} No."),
     ),
     "a driver that is ready": (
         CREATING, make_situation(driver=READY), after(1), Happened(Event.DRIVER_READY),
@@ -253,14 +271,14 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
         CREATED, make_situation(driver=READY), after(180),
         Happened(
             Event.DRIVER_LOST,
-            f"{UNHEALTHY_REASON}. Its driver did not take it within 180 s.",
+            f"{UNHEALTHY} [CRASH] Its driver did not take it within 180 s.",
         ),
     ),
     "and also when a calculation waits for it": (
         BUSY, make_situation(driver=READY, calculation=WAITING), after(180),
         Happened(
             Event.DRIVER_LOST,
-            f"{UNHEALTHY_REASON}. Its driver did not take it within 180 s.",
+            f"{UNHEALTHY} [CRASH] Its driver did not take it within 180 s.",
         ),
     ),
     "a driver that has taken the session": (
@@ -275,6 +293,25 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     "a calculation is canceled": (
         BUSY, make_situation(calculation=CANCELING), after(1), CancelCalculation(CANCELING),
     ),
+    "its agent has time to do so": (
+        BUSY, make_situation(calculation=CANCELING, canceling_since=AT), after(59),
+        CancelCalculation(CANCELING),
+    ),
+    "an agent that does not cancel loses its driver": (
+        BUSY, make_situation(calculation=CANCELING, canceling_since=AT), after(60),
+        Happened(
+            Event.DRIVER_LOST,
+            f"{UNHEALTHY} [CRASH] Its agent did not stop a block within 60 s.",
+        ),
+    ),
+    "also one that is silent": (
+        DEGRADED,
+        replace(LOST_LINK, calculation=CANCELING, canceling_since=AT), after(60),
+        Happened(
+            Event.DRIVER_LOST,
+            f"{UNHEALTHY} [CRASH] Its agent did not stop a block within 60 s.",
+        ),
+    ),
     "a busy session without a calculation is idle": (
         BUSY, make_situation(), after(1), Happened(Event.WORK_ENDED),
     ),
@@ -283,14 +320,14 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     ),
     "an idle session times out": (
         IDLE, make_situation(), IDLE.idle_timeout,
-        Happened(Event.IDLE_TIMED_OUT, TERMINATED_REASON),
+        Happened(Event.IDLE_TIMED_OUT, f"{TERMINATED} [IDLE] Nothing ran in it for 20 minutes."),
     ),
     "a short break of the link is no matter": (
         IDLE, LOST_LINK, after(19), Rest(AT + after(20)),
     ),
     "a longer one is": (
         IDLE, LOST_LINK, after(20),
-        Happened(Event.AGENT_SILENT, f"{UNHEALTHY_REASON}. Its agent does not answer."),
+        Happened(Event.AGENT_SILENT, f"{UNHEALTHY} [SERVER] Its agent does not answer."),
     ),
     "a created session cannot be degraded, so it waits": (
         CREATED, LOST_LINK, after(60), Rest(AT + after(120)),
@@ -300,7 +337,7 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     ),
     "an agent that stays away is given up": (
         DEGRADED, LOST_LINK, after(120),
-        Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. Its agent was silent for 120 s."),
+        Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [SERVER] Its agent was silent for 120 s."),
     ),
     "a degraded session whose agent is back": (
         DEGRADED, make_situation(), after(30), Happened(Event.AGENT_BACK),
@@ -310,15 +347,31 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     ),
     "a driver that died": (
         IDLE, make_situation(alive=False, linked=False), after(1),
-        Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. The Spark driver is gone."),
+        Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [CRASH] The Spark driver is gone."),
     ),
     "a driver that reported its own end is not waited for": (
         BUSY, make_situation(driver=make_driver(reason="The kernel died."), calculation=WAITING),
-        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. The kernel died."),
+        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [CRASH] The kernel died."),
+    ),
+    "a driver that used too much memory": (
+        IDLE, make_situation(driver=make_driver(reason="Too much.", code=Code.MEMORY)),
+        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [MEMORY] Too much."),
+    ),
+    "a driver whose own session asked for the end": (
+        IDLE, make_situation(driver=make_driver(reason="No.", code=Code.USER)),
+        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [USER] No."),
+    ),
+    "a driver that the server could not launch": (
+        CREATING,
+        make_situation(
+            driver=make_driver(handle=None, ended_at=AT, reason="No.", code=Code.SERVER),
+            alive=False,
+        ),
+        after(0), Happened(Event.START_FAILED, "Session failed to start [SERVER] No."),
     ),
     "a session without a driver": (
         IDLE, make_situation(driver=None, alive=False, linked=False), after(1),
-        Happened(Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. The Spark driver is gone."),
+        Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [CRASH] The Spark driver is gone."),
     ),
     "a session that ends stops its driver": (
         make_session(state=State.TERMINATING), make_situation(), after(1), StopDriver(),

@@ -16,6 +16,7 @@ from tests.builders import AT, LATER, make_calculation, make_driver, make_sessio
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import SessionId
+from sparkowl.domain.reason import Code
 from sparkowl.domain.session import Event, Session, State
 from sparkowl.domain.workgroup import built_in
 from sparkowl.store import Store, calculations, drivers, sessions, tokens, workgroups
@@ -53,7 +54,9 @@ async def test_a_session_comes_back_as_it_was_written(store: Store) -> None:
 async def test_a_calculation_and_a_driver_come_back_as_they_were_written(store: Store) -> None:
     session = make_session()
     calculation = make_calculation(session_id=session.id, code="'; DROP TABLE sessions; --")
-    driver = make_driver(session_id=session.id, details={"marks": {"jvm": 1.25}}, reason="x")
+    driver = make_driver(
+        session_id=session.id, details={"marks": {"jvm": 1.25}}, reason="x", code=Code.USER
+    )
     await add(store, session)
 
     await store.write(lambda tx: calculations.insert_calculation(tx, calculation))
@@ -198,14 +201,16 @@ async def test_the_first_reason_of_a_drivers_end_is_kept(store: Store) -> None:
     driver = make_driver()
     await store.write(lambda tx: drivers.insert_driver(tx, driver))
 
-    for reason in ("the cause", "a consequence"):
-        await store.write(partial(drivers.set_reason, driver_id=driver.id, reason=reason))
+    for reason, code in (("the cause", Code.MEMORY), ("a consequence", Code.CRASH)):
+        await store.write(
+            partial(drivers.set_reason, driver_id=driver.id, reason=reason, code=code)
+        )
     for at in (AT, LATER):
         await store.write(partial(drivers.set_ended, driver_id=driver.id, at=at))
 
     kept = await store.read(lambda tx: drivers.get(tx, driver.id))
     assert kept is not None
-    assert (kept.reason, kept.ended_at) == ("the cause", AT)
+    assert (kept.reason, kept.code, kept.ended_at) == ("the cause", Code.MEMORY, AT)
 
 
 # --- pages -------------------------------------------------------------------------------------

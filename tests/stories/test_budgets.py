@@ -54,7 +54,7 @@ async def test_a_budget_warns_then_refuses_then_stops(
         assert await w.state(running) == "TERMINATED"
         reason = (await w.session(running)).reason
         assert reason is not None
-        assert reason.startswith("Session was ended by the budget of its workgroup: 3.00 of 2 DPU")
+        assert "[QUOTA] The budget of its workgroup is used up: 3.00 of 2 DPU" in reason
         assert warnings(caplog) == ["WARN", "REFUSE", "STOP"]
 
 

@@ -149,7 +149,9 @@ async def test_terminating_the_session_cancels_its_calculation(tmp_path: Path) -
 
         calculation = await w.calculation(calculation_id)
         assert calculation.state == "CANCELED"
-        assert calculation.reason == "Calculation was canceled because its session was terminated."
+        assert calculation.reason == (
+            "Calculation was canceled because its session was terminated. [USER]"
+        )
 
 
 async def test_a_calculation_goes_on_while_its_link_is_broken(tmp_path: Path) -> None:
@@ -206,3 +208,21 @@ async def test_a_repeated_request_finds_its_calculation_while_it_runs(tmp_path: 
             "CalculationExecutionId": first["CalculationExecutionId"],
             "State": "RUNNING",
         }
+
+
+async def test_an_agent_that_does_not_cancel_loses_its_driver(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.launcher.knobs.never_cancels = True
+        session_id = await w.start()
+        calculation_id = await w.calculate(session_id, "hang")
+        assert await w.stop_calculation(calculation_id) == "CANCELING"
+        await w.advance(59)
+        assert (await w.calculation(calculation_id)).state == "CANCELING"
+
+        await w.advance(16)
+
+        calculation, session = await w.calculation(calculation_id), await w.session(session_id)
+        assert (calculation.state, session.state) == ("CANCELED", "FAILED")
+        assert calculation.reason == "Calculation was canceled per request."
+        assert "[CRASH] Its agent did not stop a block within 60 s." in (session.reason or "")
+        assert w.launcher.alive == 0

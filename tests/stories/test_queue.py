@@ -243,6 +243,6 @@ async def test_deleting_a_workgroup_with_its_sessions_ends_those_that_wait_as_we
         for session_id in (first, second):
             session = await w.session(session_id)
             assert session.state == "TERMINATED"
-            assert "with its WorkGroup, which was deleted" in (session.reason or "")
+            assert "[USER] Its WorkGroup was deleted." in (session.reason or "")
         with pytest.raises(InvalidRequest, match="is not found"):
             await w.call("ListSessions", WorkGroup="etl")

@@ -65,7 +65,7 @@ async def test_a_session_whose_driver_died_meanwhile_fails(tmp_path: Path) -> No
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == f"{UNHEALTHY}. The fake driver ended."
+        assert (session.reason or "").startswith(f"{UNHEALTHY} [CRASH] The fake driver ended. ")
 
 
 async def test_a_session_whose_driver_does_not_come_back_fails(tmp_path: Path) -> None:

@@ -11,6 +11,12 @@ from sparkowl.domain.errors import InvalidRequest, TooManyRequests
 from sparkowl.domain.limits import Limits, Quota
 
 UNHEALTHY = "Session in unhealthy state. Please create a new session"
+NOT_STARTED = "Session failed to start"
+
+
+def more(session_id: str) -> str:
+    """What the reason of a failed session ends with."""
+    return f" Diagnose it with: sparkowl sessions diagnose {session_id}"
 
 
 async def test_a_cold_session_is_creating_then_created_then_idle(tmp_path: Path) -> None:
@@ -50,7 +56,7 @@ async def test_a_terminated_session_leaves_no_driver(tmp_path: Path) -> None:
         session = await w.session(session_id)
         assert (session.state, session.reason) == (
             "TERMINATED",
-            "Session was terminated per request",
+            "Session was terminated per request [USER]",
         )
         assert w.launcher.alive == 0
 
@@ -99,7 +105,7 @@ async def test_an_idle_session_times_out_with_athenas_reason(tmp_path: Path) -> 
         session = await w.session(session_id)
         assert (session.state, session.reason) == (
             "TERMINATED",
-            "Session was terminated per request",
+            "Session was terminated per request [IDLE] Nothing ran in it for a minute.",
         )
 
 
@@ -135,7 +141,7 @@ async def test_a_driver_killed_while_idle_fails_its_session_and_no_other(tmp_pat
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == f"{UNHEALTHY}. The fake driver ended."
+        assert session.reason == f"{UNHEALTHY} [CRASH] The fake driver ended." + more(session_id)
         assert await w.state(other) == "IDLE"
 
 
@@ -151,7 +157,8 @@ async def test_a_driver_killed_while_busy_fails_session_and_calculation(tmp_path
         calculation = await w.calculation(calculation_id)
         assert await w.state(session_id) == "FAILED"
         assert calculation.state == "FAILED"
-        assert calculation.reason == f"{UNHEALTHY}. The fake driver ended."
+        assert calculation.reason == (await w.session(session_id)).reason
+        assert f"{UNHEALTHY} [CRASH] The fake driver ended." in str(calculation.reason)
 
 
 async def test_a_driver_that_says_why_it_dies_is_believed_at_once(tmp_path: Path) -> None:
@@ -164,7 +171,9 @@ async def test_a_driver_that_says_why_it_dies_is_believed_at_once(tmp_path: Path
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == f"{UNHEALTHY}. The kernel was killed by signal 9."
+        assert session.reason == (
+            f"{UNHEALTHY} [CRASH] The kernel was killed by signal 9." + more(session_id)
+        )
         assert (await w.calculation(calculation_id)).state == "FAILED"
         assert w.launcher.alive == 0
 
@@ -185,7 +194,7 @@ async def test_a_broken_link_degrades_the_session_and_a_new_one_heals_it(tmp_pat
         assert before == "IDLE"
         assert (degraded.state, degraded.reason) == (
             "DEGRADED",
-            f"{UNHEALTHY}. Its agent does not answer.",
+            f"{UNHEALTHY} [SERVER] Its agent does not answer.",
         )
         healed = await w.session(session_id)
         assert (healed.state, healed.reason) == ("IDLE", None)
@@ -215,7 +224,9 @@ async def test_a_link_that_stays_broken_fails_the_session(tmp_path: Path) -> Non
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == f"{UNHEALTHY}. Its agent was silent for 120 s."
+        assert session.reason == (
+            f"{UNHEALTHY} [SERVER] Its agent was silent for 120 s." + more(session_id)
+        )
         assert w.launcher.alive == 0
 
 
@@ -245,7 +256,8 @@ async def test_a_driver_that_is_not_ready_in_time_fails_the_session(tmp_path: Pa
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == "The Spark driver was not ready after 180 s."
+        why = f"{NOT_STARTED} [CRASH] The Spark driver was not ready after 180 s."
+        assert session.reason == why + more(session_id)
         assert w.launcher.alive == 0
 
 
@@ -255,7 +267,10 @@ async def test_a_launch_that_is_refused_fails_the_session(tmp_path: Path) -> Non
         session_id = await w.start()
 
         session = await w.session(session_id)
-        assert (session.state, session.reason) == ("FAILED", "No Java was found.")
+        assert (session.state, session.reason) == (
+            "FAILED",
+            f"{NOT_STARTED} [SERVER] No Java was found." + more(session_id),
+        )
 
 
 async def test_a_driver_that_dies_before_it_dials_fails_the_session(tmp_path: Path) -> None:
@@ -264,7 +279,10 @@ async def test_a_driver_that_dies_before_it_dials_fails_the_session(tmp_path: Pa
         session_id = await w.start()
 
         session = await w.session(session_id)
-        assert (session.state, session.reason) == ("FAILED", "The fake driver ended.")
+        assert (session.state, session.reason) == (
+            "FAILED",
+            f"{NOT_STARTED} [CRASH] The fake driver ended." + more(session_id),
+        )
 
 
 async def test_a_driver_that_cannot_start_fails_the_session_with_its_own_words(
@@ -275,7 +293,10 @@ async def test_a_driver_that_cannot_start_fails_the_session_with_its_own_words(
         session_id = await w.start()
 
         session = await w.session(session_id)
-        assert (session.state, session.reason) == ("FAILED", "The JVM exited with status 1.")
+        assert (session.state, session.reason) == (
+            "FAILED",
+            f"{NOT_STARTED} [CRASH] The JVM exited with status 1." + more(session_id),
+        )
         assert w.launcher.alive == 0
 
 
@@ -291,7 +312,9 @@ async def test_a_driver_that_never_takes_its_session_does_not_keep_it_waiting_fo
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == f"{UNHEALTHY}. Its driver did not take it within 180 s."
+        assert session.reason == (
+            f"{UNHEALTHY} [CRASH] Its driver did not take it within 180 s." + more(session_id)
+        )
 
 
 async def test_a_property_that_is_not_allowed_fails_the_session_without_a_driver(
@@ -304,8 +327,8 @@ async def test_a_property_that_is_not_allowed_fails_the_session_without_a_driver
         session = await w.session(session_id)
         assert session.state == "FAILED"
         assert session.reason == (
-            "Spark properties that cannot be set in a session: "
-            "spark.master (where and how Spark runs is the server's)"
+            f"{NOT_STARTED} [USER] Spark properties that cannot be set in a session: "
+            "spark.master (where and how Spark runs is the server's)" + more(session_id)
         )
         assert len(await w.waiting()) == 1
 
@@ -396,7 +419,7 @@ async def test_a_server_that_stops_ends_its_sessions(tmp_path: Path, code: str |
 
         session = await w.session(session_id)
         assert session.state == "TERMINATED"
-        assert session.reason == "Session was terminated because the server stopped"
+        assert session.reason == "Session was terminated per request [SERVER] The server stopped."
         assert w.launcher.alive == 0
         await w.restart()
 

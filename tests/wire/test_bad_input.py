@@ -245,8 +245,9 @@ def test_a_restricted_property_fails_the_session_with_the_reason(athena: Any) ->
 
     status = athena.get_session_status(SessionId=session_id)["Status"]
     assert status["StateChangeReason"] == (
-        "Spark properties that cannot be set in a session: "
+        "Session failed to start [USER] Spark properties that cannot be set in a session: "
         "spark.driver.extraJavaOptions (it would change the command line of a JVM)"
+        f" Diagnose it with: sparkowl sessions diagnose {session_id}"
     )
 
 

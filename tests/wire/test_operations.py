@@ -118,7 +118,7 @@ def test_terminate_session_may_be_repeated(athena: Any, idle_session: Idle) -> N
 
     assert (first["State"], second["State"]) == ("TERMINATING", "TERMINATED")
     status = athena.get_session(SessionId=session_id)["Status"]
-    assert status["StateChangeReason"] == "Session was terminated per request"
+    assert status["StateChangeReason"] == "Session was terminated per request [USER]"
     assert isinstance(status["EndDateTime"], datetime)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import DriverSpec
-from sparkowl.agent.processes import TAG, adopt_orphans
+from sparkowl.agent.processes import TAG, adopt_orphans, mark
 
 
 def main() -> int:
@@ -26,17 +26,18 @@ def main() -> int:
     folder.make()
     os.chdir(folder.root)
     adopt_orphans()
+    mark(folder.root)
     return _serve(spec, started_at)
 
 
 def _serve(spec: DriverSpec, started_at: float) -> int:
     from sparkowl.agent.launch import DriverLost, Launched, launch
 
-    outcome: Launched | str
+    outcome: Launched | DriverLost
     try:
         outcome = launch(spec, started_at)
     except DriverLost as lost:
-        outcome = str(lost)
+        outcome = lost
 
     import asyncio
     import logging
@@ -46,7 +47,7 @@ def _serve(spec: DriverSpec, started_at: float) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     async def run() -> int:
-        if isinstance(outcome, str):
+        if isinstance(outcome, DriverLost):
             return await report_failure(spec, outcome)
         return await Agent(spec, outcome).run()
 

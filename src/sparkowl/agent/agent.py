@@ -73,10 +73,12 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         self._driver.watch()
+        watching = asyncio.create_task(self._driver.watch_memory(), name="memory")
         link = asyncio.create_task(self._link.run(), name="link")
         try:
             return await self._until_the_end(link)
         finally:
+            watching.cancel()
             await self._driver.stop()
             self._spark.close()
             await self._link.close()
@@ -97,7 +99,7 @@ class Agent:
         try:
             (link if link.done() else serving).result()
         except DriverLost as lost:
-            return await self._failed(str(lost))
+            return await self._failed(str(lost), lost.code)
         except ServerAway as away:
             log.warning("%s", away)
             return await self._left_alone(str(away))
@@ -107,7 +109,7 @@ class Agent:
         except Exception as error:
             # A bug of ours. The server still gets an end with a reason, not a silence.
             log.exception("The agent failed.")
-            return await self._failed(f"The driver's agent failed: {error!r}.")
+            return await self._failed(f"The driver's agent failed: {error!r}.", "SERVER")
         raise AssertionError("serving and the link only end by an exception")
 
     async def _stopped(self, reason: str) -> int:
@@ -120,19 +122,21 @@ class Agent:
     async def _left_alone(self, reason: str) -> int:
         """Nobody hears the last facts now: they stay in the outbox, where the next server looks."""
         self._say_why(reason)
-        self._abort("failed", reason)
-        self._outbox.put(Failed, reason=reason)
+        self._report_end(reason, "SERVER")
         await self._driver.stop()
         return 0
 
-    async def _failed(self, reason: str) -> int:
+    async def _failed(self, reason: str, code: str) -> int:
         """The calculation's end first, then the driver's: that is the order in which they count."""
         self._say_why(reason)
-        self._abort("failed", reason)
-        self._outbox.put(Failed, reason=reason)
+        self._report_end(reason, code)
         await self._driver.stop()
         await self._outbox.emptied(_LAST_WORDS_S)
         return 1
+
+    def _report_end(self, reason: str, code: str) -> None:
+        self._abort("failed", f"Calculation ended with its session [{code}] {reason}")
+        self._outbox.put(Failed, reason=reason, code=code)
 
     def _abort(self, outcome: Outcome, reason: str) -> None:
         if self._runner is not None:
@@ -155,12 +159,12 @@ class Agent:
                 tasks.create_task(watch.run(), name="executors")
                 tasks.create_task(self._tidy(), name="tidy")
         except* DriverLost as lost:
-            raise DriverLost(str(lost.exceptions[0])) from None
+            raise _first(lost) from None
         finally:
             channel.close()
 
     async def _lost(self) -> None:
-        raise DriverLost(await self._driver.lost())
+        raise await self._driver.lost()
 
     @property
     def _the_runner(self) -> Runner:
@@ -227,7 +231,8 @@ class Agent:
             await self._spark.configure(adopt.properties)
         except SparkUnreachable as error:
             first_line = str(error).strip().split("\n")[0]
-            raise DriverLost(f"The session's properties were refused: {first_line}") from error
+            why = f"The session's properties were refused: {first_line}"
+            raise DriverLost(why, "USER") from error
         self._outbox.put(Adopted, session_id=adopt.session_id)
 
     async def _tidy(self) -> None:
@@ -250,12 +255,18 @@ def _archive_state(archive: Path | None, *, sharing: bool) -> str:
     return "used" if sharing else "rejected"
 
 
-async def report_failure(spec: DriverSpec, reason: str) -> int:
+def _first(lost: BaseExceptionGroup[DriverLost]) -> DriverLost:
+    first = lost.exceptions[0]
+    return first if isinstance(first, DriverLost) else _first(first)
+
+
+async def report_failure(spec: DriverSpec, lost: DriverLost) -> int:
     """The whole life of an agent whose driver could not even be launched."""
+    reason = str(lost)
     folder = Folder(Path(spec.run_dir))
     folder.exit.write_text(json.dumps({"reason": reason}))
     outbox = Outbox(folder.outbox)
-    outbox.put(Failed, reason=reason)
+    outbox.put(Failed, reason=reason, code=lost.code)
     link = Link(
         driver_id=spec.driver_id,
         token=spec.token,

@@ -29,6 +29,8 @@ _READ: Final = _EXECUTE | _READ_FILE | _READ_DIR
 #: The only rights that a rule on something that is not a folder may hold.
 _OF_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS: Final = 0b11
+#: The version that can do that: Linux 6.12.
+_SCOPES_SINCE: Final = 6
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION: Final = 1
@@ -115,6 +117,8 @@ class Sandbox:
     isolation: str
     ruleset: int | None = None
     run_as: RunAs | None = None
+    #: Landlock keeps signals inside.
+    scopes_signals: bool = False
 
     @property
     def enter(self) -> Callable[[], None]:
@@ -124,7 +128,10 @@ class Sandbox:
             return lambda: None
         # Landlock has no rule that would let a file of elsewhere be linked into a bucket.
         unguarded = ruleset is None and not seccomp.links_are_guarded()
-        filter_calls = seccomp.prepare(refuse_links=unguarded)
+        filter_calls = seccomp.prepare(
+            refuse_links=unguarded,
+            unreachable=() if self.scopes_signals else (os.getpid(), os.getppid()),
+        )
 
         def enter() -> None:
             # An exception here becomes a failed start: never run user code less confined than
@@ -152,7 +159,15 @@ def prepare(confinement: Confinement | None, run_as: RunAs | None = None) -> San
         return Sandbox(f"{none}: {reason}", run_as=run_as)
     version = abi()
     isolation = f"landlock v{version}" + (f", user {run_as.name}" if run_as else "")
-    return Sandbox(isolation, _make_ruleset(plan(confinement), version), run_as)
+    ruleset = _make_ruleset(plan(confinement), version)
+    return Sandbox(isolation, ruleset, run_as, scopes_signals=version >= _SCOPES_SINCE)
+
+
+def signals() -> str:
+    """How far signals reach from inside, in words; empty where Landlock keeps them inside."""
+    if unavailable() is None and abi() >= _SCOPES_SINCE:
+        return ""
+    return "signals reach other sessions of the same user (Linux 6.12 keeps them inside)"
 
 
 def unavailable() -> str | None:
@@ -169,9 +184,9 @@ def unavailable() -> str | None:
 
 def _make_ruleset(rules: Sequence[Rule], version: int) -> int:
     handled = _ALL_OF_ABI[max(v for v in _ALL_OF_ABI if v <= version)]
-    scoped = _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= 6 else 0
+    scoped = _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPES_SINCE else 0
     attr = _RulesetAttr(handled, 0, scoped)
-    size = ctypes.sizeof(attr) if version >= 6 else 8
+    size = ctypes.sizeof(attr) if version >= _SCOPES_SINCE else 8
     ruleset: int = _libc.syscall(_CREATE_RULESET, ctypes.byref(attr), size, 0)
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset failed")

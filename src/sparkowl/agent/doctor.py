@@ -104,11 +104,12 @@ def _isolation(asked: Mapping[str, Any]) -> dict[str, Any]:
     found = isolation.report(asked)
     names, missing = ", ".join(found["users"]), found["missing"]
     in_force = found["landlock"] or f"none: {missing}"
+    in_force += f"; {found['signals']}" if found["signals"] else ""
     closed = [problem for problem in found["users"].values() if problem is not None]
     if closed:
         return {"in_force": in_force, "problem": " ".join(closed)}
     if names:
-        in_force = f"user {names}, " + (found["landlock"] or f"no landlock: {missing}")
+        in_force = f"user {names}, " + (in_force if not missing else f"no landlock: {missing}")
     elif missing:
         problem = "User code can read what the server's user can read. Name a driver.user."
         return {"in_force": in_force, "problem": problem}

@@ -11,10 +11,12 @@ import json
 import os
 import re
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.agent import memory
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.launch import DriverLost, Launched
 from sparkowl.agent.messages import DriverSpec
@@ -25,7 +27,12 @@ _JVM_GRACE_S: Final = 1.0
 #: A log that outgrows this is cut to its last part: user code can make Spark write for ever.
 _LOG_LIMIT_BYTES: Final = 8 << 20
 _LOG_KEPT_BYTES: Final = 1 << 20
-
+_JVM: Final = "Spark JVM"
+#: The exit status that Spark ends the JVM with when a task has no memory (SparkExitCode.OOM).
+_SPARK_OUT_OF_MEMORY: Final = 52
+_OUT_OF_MEMORY: Final = re.compile(r"java\.lang\.OutOfMemoryError: [^\n(]*[^\s(]")
+_LOG_READ_BYTES: Final = 64 << 10
+_OOM_LOOK_EVERY_S: Final = 2.0
 
 _CAUSE: Final = re.compile(r"(?:Caused by: |Exception in thread \"[^\"]*\" )(?P<what>.+)")
 _HINT_LIMIT: Final = 500
@@ -39,15 +46,17 @@ class Driver:
         self._launched = launched
         self._folder = Folder(Path(spec.run_dir))
         self.kernel_pid = launched.kernel.pid
-        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._oom_kills = memory.oom_kills()
+        self._oom_look_at = 0.0
+        self._lost: asyncio.Future[DriverLost] = asyncio.get_running_loop().create_future()
 
     def watch(self) -> None:
         """From now on know at once when a child ends; orphans that come to us are reaped too."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
         self._reap()
 
-    async def lost(self) -> str:
-        """Wait until the kernel or the JVM is gone; how it ended, as a sentence."""
+    async def lost(self) -> DriverLost:
+        """Wait until the kernel or the JVM is gone, or given up; how it ended."""
         return await asyncio.shield(self._lost)
 
     async def report(self) -> dict[str, Any]:
@@ -59,7 +68,7 @@ class Driver:
         # The JVM's end is the cause, the kernel's complaint about it only the consequence.
         if self._launched.jvm.returncode is not None or not line.done() or not line.result():
             line.cancel()
-            raise DriverLost(await self._why_not_started())
+            raise await self._why_not_started()
         report: dict[str, Any] = json.loads(line.result())
         if "error" in report:
             raise DriverLost(f"Spark could not be started: {_first_line(report['error'])}")
@@ -76,18 +85,19 @@ class Driver:
         finally:
             transport.close()
 
-    async def _why_not_started(self) -> str:
-        how = await self.lost()
+    async def _why_not_started(self) -> DriverLost:
+        lost = await self.lost()
+        how = str(lost)
         log = (
             self._folder.jvm_log
             if self._launched.jvm.returncode is not None
             else (self._folder.kernel_log)
         )
-        if "signal" in how:
+        if "signal" in how or lost.code != "CRASH":
             # The log's last line has nothing to do with it.
-            return how
+            return lost
         hint = important_line(log.read_text(errors="replace"))
-        return f"{how} {hint}" if hint else how
+        return DriverLost(f"{how} {hint}") if hint else lost
 
     def _reap(self) -> None:
         """Collect every child that ended. ``Popen`` learns it here, not by waiting itself."""
@@ -100,13 +110,52 @@ class Driver:
 
     def _ended(self, pid: int, returncode: int) -> None:
         for name, process in (
-            ("Spark JVM", self._launched.jvm),
+            (_JVM, self._launched.jvm),
             ("Python kernel", self._launched.kernel),
         ):
             if process.pid == pid:
                 process.returncode = returncode
                 if not self._lost.done():
-                    self._lost.set_result(f"The {name} {how_it_ended(returncode)}.")
+                    self._lost.set_result(self._why(name, returncode))
+
+    def _why(self, name: str, returncode: int) -> DriverLost:
+        how = f"The {name} {how_it_ended(returncode)}"
+        if returncode == -signal.SIGKILL:
+            if memory.killed_in_group(self._spec.control_group):
+                limit = self._spec.memory_limit_bytes >> 20
+                return DriverLost(f"{how}: over its limit of {limit} MiB of memory.", "MEMORY")
+            if memory.oom_kills() > self._oom_kills:
+                return DriverLost(f"{how} when the machine had no memory left.", "MEMORY")
+        if name == _JVM and returncode > 0 and (what := self._out_of_heap(returncode)):
+            heap = self._spec.heap
+            return DriverLost(f"{how}: {what} (its heap is at most {heap}).", "MEMORY")
+        return DriverLost(f"{how}.")
+
+    def _out_of_heap(self, returncode: int) -> str:
+        """What the JVM said, or Spark by its exit status, of memory before it ended itself."""
+        with suppress(OSError), self._folder.jvm_log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_READ_BYTES))
+            found = _OUT_OF_MEMORY.findall(log.read().decode(errors="replace"))
+            if found:
+                return str(found[-1])
+        return "it ran out of memory" if returncode == _SPARK_OUT_OF_MEMORY else ""
+
+    async def watch_memory(self) -> None:
+        """Give the driver up when it uses more memory than it may; where no control group does."""
+        limit = self._spec.memory_limit_bytes
+        watch = memory.Watch(limit, lambda: memory.family(os.getpid()))
+        while True:
+            await asyncio.sleep(memory.LOOK_EVERY_S)
+            if limit and self._spec.control_group is None and (used := watch.over()) is not None:
+                self.give_up(memory.too_much(used, limit), "MEMORY")
+                return
+            self._remember_oom_kills()
+
+    def _remember_oom_kills(self) -> None:
+        """Somebody else's death a while ago is not the cause of one of ours now."""
+        now = time.monotonic()
+        if now >= self._oom_look_at:
+            self._oom_kills, self._oom_look_at = memory.oom_kills(), now + _OOM_LOOK_EVERY_S
 
     def interrupt(self, *, everyone: bool = False) -> None:
         """SIGINT to the kernel, or to its whole process group."""
@@ -114,13 +163,19 @@ class Driver:
             with suppress(ProcessLookupError):
                 (os.killpg if everyone else os.kill)(self.kernel_pid, signal.SIGINT)
 
-    def kill_kernel(self) -> None:
+    def give_up(self, reason: str, code: str) -> None:
+        """Kill everything now, for this reason; unless the driver is lost already."""
+        if not self._lost.done():
+            self._lost.set_result(DriverLost(reason, code))
+        kill_leftovers(self._spec.driver_id, self._folder.root)
+
+    def _kill_kernel(self) -> None:
         if self._launched.kernel.returncode is None:
             kill(self.kernel_pid)
 
     async def stop(self) -> None:
         """End both processes and whatever they left behind. Repeated: no effect."""
-        self.kill_kernel()
+        self._kill_kernel()
         if self._launched.jvm.stdin is not None:
             with suppress(OSError):
                 self._launched.jvm.stdin.close()  # the gateway's end
@@ -129,7 +184,7 @@ class Driver:
                 while self._launched.jvm.returncode is None:
                     await asyncio.sleep(0.01)
                     self._reap()
-        kill_leftovers(self._spec.driver_id)
+        kill_leftovers(self._spec.driver_id, self._folder.root)
         self._reap()
 
     def trim_logs(self) -> None:

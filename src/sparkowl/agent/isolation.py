@@ -3,7 +3,8 @@
 JSON in: ``users``, a list of :class:`~sparkowl.agent.messages.RunAs` as objects; ``pythons``, the
 interpreters that kernels run in (default: this one); ``java_home``; ``folders`` that user code must
 be able to pass through; ``confine``, false where the operator wants no Landlock. JSON out:
-``landlock``, ``missing`` (why there is none), and ``users``: name to null, or to a sentence that
+``landlock``, ``missing`` (why there is none), ``signals`` (how far they reach, where that is too
+far), and ``users``: name to null, or to a sentence that
 says what that user cannot reach. Nothing is written.
 """
 
@@ -34,6 +35,7 @@ def report(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "landlock": None if missing else f"landlock v{confine.abi()}",
         "missing": missing,
+        "signals": "" if missing else confine.signals(),
         "users": {user["name"]: _problem(user, asked) for user in asked.get("users", ())},
     }
 

@@ -41,11 +41,11 @@ def main() -> None:
     The report is either ``{"marks": …, "spark_version": …, …}`` or ``{"error": …}``. A pipe that
     ends without one means that the process died.
     """
-    report, warm = int(sys.argv[1]), "--warm" in sys.argv
+    report, limit, warm = int(sys.argv[1]), int(sys.argv[2]), "--warm" in sys.argv
     _dump_when_asked()
     app = _application(Folder(Path.cwd()))
     try:
-        ready = _attach(app, Folder(Path.cwd()), warm=warm)
+        ready = _attach(app, Folder(Path.cwd()), limit, warm=warm)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is why there is no session
         _send(report, {"error": _reason(error)})
         sys.exit(1)
@@ -141,7 +141,7 @@ def _silence_query_contexts() -> None:
         PySparkLogger.getLogger(name).disabled = True
 
 
-def _attach(app: Any, folder: Folder, *, warm: bool) -> dict[str, Any]:
+def _attach(app: Any, folder: Folder, limit: int, *, warm: bool) -> dict[str, Any]:
     from pyspark.sql import SparkSession
 
     port, secret = _wait_for_gateway(folder)
@@ -151,7 +151,7 @@ def _attach(app: Any, folder: Folder, *, warm: bool) -> dict[str, Any]:
     marks["context"] = time.time()
     if warm:
         spark.range(1000).selectExpr("sum(id)").collect()
-    _make_room(app, folder, {"spark": spark, "sc": sc})
+    _make_room(app, folder, limit, {"spark": spark, "sc": sc})
     system = sc._jvm.java.lang.System
     return {
         "marks": marks,
@@ -182,7 +182,7 @@ def _context(port: int, secret: str) -> Any:
             os.environ.pop(name, None)
 
 
-def _make_room(app: Any, folder: Folder, names: dict[str, Any]) -> None:
+def _make_room(app: Any, folder: Folder, limit: int, names: dict[str, Any]) -> None:
     """What a block finds: its directory, its names, its magics, its errors, its streams."""
     from sparkowl.agent import magics, streams, tracebacks
 
@@ -197,7 +197,7 @@ def _make_room(app: Any, folder: Folder, names: dict[str, Any]) -> None:
     shell.user_ns_hidden.update(names)
     tracebacks.install(shell)
     magics.register(shell, folder.session)
-    streams.guard(app.kernel)
+    streams.guard(app.kernel, limit)
     # `quit()` would end the kernel; here it only ends the block.
     shell.ask_exit = _refuse_to_exit
 

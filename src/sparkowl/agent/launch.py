@@ -9,17 +9,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparkowl.agent import confine, java, jvm
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import Confinement, DriverSpec
-from sparkowl.agent.processes import spawn
+from sparkowl.agent.processes import joining, spawn
 
 
 class DriverLost(Exception):
     """The kernel or the JVM is gone, or never came up; the message is a sentence for the user."""
+
+    def __init__(self, reason: str, code: str = "CRASH") -> None:
+        super().__init__(reason)
+        #: As in :class:`~sparkowl.agent.messages.Failed`.
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,17 @@ def launch(spec: DriverSpec, started_at: float) -> Launched:
         file = jvm.archive_file(Path(spec.cache_dir), found, home)
         shared = file if file.is_file() else None
         sandbox = confine.prepare(_complete(spec, folder, found), spec.run_as)
-        machine = jvm.start(spec, found, shared, sandbox.enter)
-        kernel, report = _start_kernel(spec, folder, found, sandbox)
+        join = joining(spec.control_group)
+
+        def enter() -> None:
+            # Before the sandbox, which lets nobody write there.
+            join()
+            sandbox.enter()
+
+        machine = jvm.start(spec, found, shared, enter)
+        kernel, report = _start_kernel(spec, folder, found, enter)
     except (java.JavaNotFound, OSError, subprocess.SubprocessError) as error:
-        raise DriverLost(f"The driver could not be started: {error}") from error
+        raise DriverLost(f"The driver could not be started: {error}", "SERVER") from error
     sandbox.close()
     return Launched(kernel, machine, report, shared, sandbox.isolation, started_at)
 
@@ -79,10 +92,10 @@ def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement
 
 
 def _start_kernel(
-    spec: DriverSpec, folder: Folder, found: java.Java, sandbox: confine.Sandbox
+    spec: DriverSpec, folder: Folder, found: java.Java, enter: Callable[[], None]
 ) -> tuple[subprocess.Popen[bytes], int]:
     reading, writing = os.pipe()
-    module = ["-P", "-m", "sparkowl.agent.kernel", str(writing)]
+    module = ["-P", "-m", "sparkowl.agent.kernel", str(writing), str(spec.output_limit_bytes)]
     try:
         kernel = spawn(
             [sys.executable, *module, *(["--warm"] if spec.warm else [])],
@@ -96,7 +109,7 @@ def _start_kernel(
             },
             cwd=folder.root,
             log=folder.kernel_log,
-            confine=sandbox.enter,
+            confine=enter,
             umask=spec.umask,
             pass_fds=(writing,),
         )

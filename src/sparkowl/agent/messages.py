@@ -91,6 +91,10 @@ class DriverSpec:
     run_as: RunAs | None = None
     #: Variables of the session's role, for the kernel and the JVM.
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Bytes of memory that kernel, JVM and all that they start may use together; 0: no limit.
+    memory_limit_bytes: int = 0
+    #: Folder of the control group that holds them to it; None: the agent watches.
+    control_group: str | None = None
     #: Of the kernel and the JVM. The agent's own files are for its user alone.
     umask: int = 0o077
 
@@ -203,6 +207,8 @@ class Failed:
     seq: int
     #: A sentence for the user: what died, and how.
     reason: str
+    #: What kind of end: a name of the server's reason codes. One that it does not know is a crash.
+    code: str = "CRASH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

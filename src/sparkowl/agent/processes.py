@@ -6,7 +6,9 @@ Linux only, through ``prctl`` and ``/proc``. What runs in the children is not de
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +20,8 @@ from typing import Final
 #: of a driver are found again after any crash.
 TAG: Final = "SPARKOWL_DRIVER"
 
+#: asm-generic/resource.h; Python's module does not name it.
+_RLIMIT_LOCKS: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -26,6 +30,35 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that none gets lost."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def mark(folder: Path) -> None:
+    """Mark this process, and with it all that come from it, as the driver's that has this folder.
+
+    Unlike a variable of the environment, a hard limit cannot be raised again by whoever inherits
+    it, and :mod:`.seccomp` keeps it from being lowered. The kernel itself ignores this one since
+    Linux 2.4. Where a lower one is set already, nothing is marked.
+    """
+    value = mark_of(folder)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(_RLIMIT_LOCKS, (value, value))
+
+
+def mark_of(folder: Path) -> int:
+    """The driver's own number. A copy of its data directory names the same driver, elsewhere."""
+    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big") | 1 << 56
+
+
+def joining(group: str | None) -> Callable[[], None]:
+    """To be called in a child between fork and exec: puts it into a control group."""
+    if group is None:
+        return lambda: None
+    members = os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+
+    def in_child() -> None:
+        os.write(members, b"0\n")  # whoever writes it
+
+    return in_child
 
 
 def dying_with_parent() -> Callable[[], None]:
@@ -78,13 +111,16 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
         )
 
 
-def tagged(driver_id: str) -> Iterator[int]:
-    """Ids of the living processes that carry the driver's tag, this one included."""
+def tagged(driver_id: str, folder: Path) -> Iterator[int]:
+    """Ids of the living processes that carry the driver's tag or mark, this one included."""
     wanted = f"{TAG}={driver_id}".encode()
+    limit = str(mark_of(folder)).encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                if limit in (entry / "limits").read_bytes() or wanted in (
+                    entry / "environ"
+                ).read_bytes().split(b"\0"):
                     yield int(entry.name)
 
 
@@ -109,7 +145,7 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
-def kill_leftovers(driver_id: str) -> int:
+def kill_leftovers(driver_id: str, folder: Path) -> int:
     """Kill everything of this driver but ourselves; how many there were.
 
     By descent, and by tag: user code can clear its environment, but it cannot leave our subtree.
@@ -117,7 +153,7 @@ def kill_leftovers(driver_id: str) -> int:
     """
     killed = 0
     for _ in range(5):
-        left = {*descendants(), *tagged(driver_id)} - {os.getpid()}
+        left = {*descendants(), *tagged(driver_id, folder)} - {os.getpid()}
         living = {pid for pid in left if not is_zombie(pid)}
         if not living:
             break

@@ -207,7 +207,10 @@ class Runner:
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await self._spark.cancel_all_jobs()
             await asyncio.sleep(_LOOK_EVERY_S - _JOBS_AFTER_S)
-        self._driver.kill_kernel()
+        seconds = int(_KILL_AFTER_S)
+        self._driver.give_up(
+            f"A block did not stop within {seconds} s, so its Python kernel was killed.", "USER"
+        )
 
     async def _until_no_job_is_left(self) -> None:
         """A job that runs on would slow the next block, and may still write."""

@@ -31,6 +31,11 @@ class _Machine:
     #: when they may not; no filter can tell whose thread it is, and it does a stranger no harm.
     scheduler: int
     refused: tuple[int, ...]
+    #: Calls whose first argument is whom a signal is for: kill, tkill, tgkill, rt_sigqueueinfo,
+    #: rt_tgsigqueueinfo, and pidfd_open, which begins another way to send one.
+    signalling: tuple[int, ...]
+    #: setrlimit and prlimit64, with which argument names the resource.
+    limiting: tuple[tuple[int, int], ...]
     #: Numbers from here on are another way to make the same calls (x32); 0: there is none.
     other_way_from: int = 0
 
@@ -46,6 +51,8 @@ _MACHINES: Final = {
         # add_key, request_key, keyctl, perf_event_open, bpf, userfaultfd, kcmp, pidfd_getfd,
         # io_uring_setup, io_uring_enter, io_uring_register
         (248, 249, 250, 298, 321, 323, 312, 438, 425, 426, 427),
+        (62, 200, 234, 129, 297, 434),
+        ((160, 0), (302, 1)),
         0x40000000,
     ),
     "aarch64": _Machine(
@@ -54,6 +61,8 @@ _MACHINES: Final = {
         ((140, _PRIO_USER), (30, _IOPRIO_WHO_USER)),
         119,
         (217, 218, 219, 241, 280, 282, 272, 438, 425, 426, 427),
+        (129, 130, 131, 138, 240, 434),
+        ((164, 0), (261, 1)),
     ),
 }
 #: link and linkat, refused where :func:`links_are_guarded` says that nothing else does.
@@ -65,6 +74,8 @@ _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000 | errno.EPERM
 #: Where seccomp_data has what: the number, the architecture, the lower halves of two arguments.
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24
+#: asm-generic/resource.h: see :func:`sparkowl.agent.processes.mark`.
+_RLIMIT_LOCKS: Final = 10
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -83,16 +94,18 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
 
 
-def prepare(*, refuse_links: bool = False) -> Callable[[], None]:
+def prepare(*, refuse_links: bool = False, unreachable: Sequence[int] = ()) -> Callable[[], None]:
     """What puts the filter in force: for between fork and exec, after no_new_privs is set.
 
+    ``unreachable`` are processes that shall get no signal, nor their groups, nor "everybody": for
+    where Landlock does not see to it. Other sessions' processes are not known, so not among them.
     On a machine whose system call numbers are not known here it does nothing.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return lambda: None
     links = _LINKS[platform.machine()] if refuse_links else ()
-    written = _instructions(machine, (*machine.refused, *links))
+    written = _instructions(machine, (*machine.refused, *links), unreachable)
     program = _Program(len(written), (_Instruction * len(written))(*written))
 
     def enter() -> None:
@@ -115,7 +128,9 @@ def links_are_guarded() -> bool:
         return False
 
 
-def _instructions(machine: _Machine, refused: Sequence[int]) -> list[_Instruction]:
+def _instructions(
+    machine: _Machine, refused: Sequence[int], unreachable: Sequence[int]
+) -> list[_Instruction]:
     """Call by call; each block ends in a return or falls through to the next."""
     refuse, allow = _Instruction(_RETURN, 0, 0, _REFUSE), _Instruction(_RETURN, 0, 0, _ALLOW)
     load_number = _Instruction(_LOAD, 0, 0, _NUMBER_AT)
@@ -130,6 +145,27 @@ def _instructions(machine: _Machine, refused: Sequence[int]) -> list[_Instructio
         lines += [_Instruction(_JUMP_IF_AT_LEAST, 0, 1, machine.other_way_from), refuse]
     for number in refused:
         lines += [_Instruction(_JUMP_IF_EQUAL, 0, 1, number), refuse]
+    for number, argument in machine.limiting:
+        # The driver's mark: to lower this limit would be to hide.
+        where = (_FIRST_AT, _SECOND_AT)[argument]
+        lines += [
+            _Instruction(_JUMP_IF_EQUAL, 0, 4, number),
+            _Instruction(_LOAD, 0, 0, where),
+            _Instruction(_JUMP_IF_EQUAL, 0, 1, _RLIMIT_LOCKS),
+            refuse,
+            load_number,
+        ]
+    if unreachable:
+        # As the kernel has them: 32 bits, a group as the negative of its leader, -1 for everybody.
+        targets = [value % (1 << 32) for pid in unreachable for value in (pid, -pid)]
+        for number in machine.signalling:
+            lines += [
+                _Instruction(_JUMP_IF_EQUAL, 0, 2 * len(targets) + 4, number),
+                _Instruction(_LOAD, 0, 0, _FIRST_AT),
+            ]
+            for target in (*targets, (1 << 32) - 1):
+                lines += [_Instruction(_JUMP_IF_EQUAL, 0, 1, target), refuse]
+            lines += [allow]
     for number in machine.of_process:
         lines += [
             _Instruction(_JUMP_IF_EQUAL, 0, 4, number),

@@ -7,11 +7,15 @@ after the block, outside of what it guards, and never answers.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 _NAMES: Final = ("stdout", "stderr")
+#: How much more of stderr is sent than is kept.
+_REDRAWN: Final = 4
 
 
 def pack(message: Any) -> bytes:
@@ -29,15 +33,25 @@ def pack(message: Any) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def guard(kernel: Any) -> None:
-    """Let blocks replace the streams, as long as the kernel can go on with what they put there."""
+def guard(kernel: Any, limit: int) -> None:
+    """Let blocks replace the streams, as long as the kernel can go on with what they put there.
+
+    ``limit`` is how many bytes of either are kept of a block; much more is not even sent.
+    """
     shell = kernel.shell
     own = {name: getattr(sys, name) for name in _NAMES}
     # What `sys.stdout = sys.__stdout__` shall restore is where a block's output goes.
     for name, stream in own.items():
         setattr(sys, f"__{name}__", stream)
 
+    mend_descriptors = _descriptors()
+    forget = _remember_nothing(shell)
+    begin_out = _bound(own["stdout"], limit)
+    # A progress bar draws itself over and over, and only its last drawing is kept.
+    begin_err = _bound(own["stderr"], _REDRAWN * limit)
+
     def mend() -> None:
+        mend_descriptors()
         for name, stream in own.items():
             if not _works(getattr(sys, name, None)):
                 setattr(sys, name, stream)
@@ -56,6 +70,7 @@ def guard(kernel: Any) -> None:
             return reply
         finally:
             mend()
+            forget()
 
     kernel.do_execute = do_execute
     # Both of these use the streams of the moment, before do_execute returns and after.
@@ -64,6 +79,8 @@ def guard(kernel: Any) -> None:
 
     def set_parents(parent: Any) -> None:
         set_parent(parent)
+        begin_out()
+        begin_err()
         for stream in own.values():
             # Also when another stands in front of it: a tee, for instance.
             stream.set_parent(parent)
@@ -77,6 +94,68 @@ def _first(do: Callable[[], None], then: Callable[..., Any]) -> Callable[..., An
         return then(*args, **options)
 
     return both
+
+
+def _bound(stream: Any, limit: int) -> Callable[[], None]:
+    """Take from a block what is needed to see that it is over the limit, and drop the rest: nothing
+    slows a block that prints faster than the agent reads, and all would wait in memory.
+
+    What is returned begins with the next block.
+    """
+    write, taken = stream.write, 0
+
+    def bounded(text: str) -> int:
+        nonlocal taken
+        if not isinstance(text, str):
+            return int(write(text))  # which says what is wrong with it
+        # Each character is a byte at least.
+        room = limit + 1 - taken
+        if room > 0:
+            taken += len(text)
+            write(text[:room])
+        return len(text)
+
+    def begin() -> None:
+        nonlocal taken
+        taken = 0
+
+    stream.write = bounded
+    return begin
+
+
+def _remember_nothing(shell: Any) -> Callable[[], None]:
+    """IPython 9 keeps all that was ever printed and shown, for a notebook that it could write. Let
+    it not collect what is printed; what is returned drops the rest."""
+    shell._tee = lambda channel: nullcontext()
+
+    def forget() -> None:
+        getattr(shell.history_manager, "outputs", {}).clear()
+
+    return forget
+
+
+def _descriptors() -> Callable[[], None]:
+    """What opens 0, 1 and 2 again, should a block have closed them.
+
+    Else the next thing that is opened takes their place, and gets what a program says.
+    """
+    spare = {number: os.dup(number) for number in (0, 1, 2)}
+
+    def mend() -> None:
+        for number, same in spare.items():
+            with suppress(OSError):  # the spare one may be closed, too
+                if not _is_open(number):
+                    os.dup2(same, number)
+
+    return mend
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _works(stream: Any) -> bool:

@@ -127,6 +127,7 @@ def patience(settings: Settings) -> Patience:
         start=timedelta(seconds=driver.start_timeout_s),
         silent=timedelta(seconds=driver.silent_after_s),
         lost=timedelta(seconds=driver.lost_after_s),
+        cancel=timedelta(seconds=driver.cancel_timeout_s),
     )
 
 
@@ -154,6 +155,7 @@ def local(
         cores=driver.cores,
         memory_needed=driver.memory_needed_mb * 1024 * 1024,
         disk_needed=driver.disk_needed_mb * 1024 * 1024,
+        memory_limit=driver.memory_limit_bytes,
         output_limit_bytes=driver.output_limit_bytes,
         away_idle_s=driver.away_idle_s,
         away_busy_s=driver.away_busy_s,

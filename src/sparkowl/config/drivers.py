@@ -11,6 +11,11 @@ from pydantic import Field, field_validator
 
 from sparkowl.config.section import Positive, Section
 
+#: What Java's letters stand for, as powers of two.
+_SHIFTS: Final = {"k": 10, "m": 20, "g": 30}
+#: The JVM's own needs (some 400 MiB), the kernel with pandas, and room for data in Python.
+_BESIDE_THE_HEAP: Final = 2 << 30
+
 
 class DriverSection(Section):
     heap: str = "1g"
@@ -50,6 +55,10 @@ class DriverSection(Section):
     start_timeout_s: Positive = 180
     """A driver that is not ready by then is given up."""
 
+    memory_limit_mb: int | None = Field(None, ge=0)
+    """MiB of memory that a session's kernel, JVM and all that they start may use together; over it
+    the session ends. Unset: the heap and 2048 more. 0: no limit."""
+
     starts_at_once: int = Field(2, ge=1)
     """Drivers that may be starting at once; further sessions wait in CREATING."""
 
@@ -69,11 +78,22 @@ class DriverSection(Section):
     lost_after_s: Positive = 120
     """A driver whose agent has lost its link this long is given up."""
 
+    cancel_timeout_s: Positive = 60
+    """A block that was asked to stop and has not ended by then costs the session its driver. The
+    agent itself kills the kernel after 20 seconds."""
+
     away_idle_s: Positive = 15 * 60
     """An agent ends itself when the server stays away this long while nothing runs..."""
 
     away_busy_s: Positive = 12 * 3600
     """...and this long while a calculation runs."""
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The limit of a driver in bytes; 0: none."""
+        if self.memory_limit_mb is not None:
+            return self.memory_limit_mb << 20
+        return (int(self.heap[:-1]) << _SHIFTS[self.heap[-1].lower()]) + _BESIDE_THE_HEAP
 
     @field_validator("heap")
     @classmethod

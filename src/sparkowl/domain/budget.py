@@ -74,10 +74,10 @@ class Budget:
             )
 
     def stop_reason(self, used: timedelta, now: datetime) -> str:
-        """The StateChangeReason of a session that the budget ended. It names no workgroup: clients
+        """Why the budget ended a session. It names no workgroup: clients
         search such sentences for the words of states."""
         return (
-            f"Session was ended by the budget of its workgroup: {self.spent(used)}. "
+            f"The budget of its workgroup is used up: {self.spent(used)}. "
             f"Sessions start again {self._afresh(now)}."
         )
 

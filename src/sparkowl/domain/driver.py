@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.domain.reason import Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class Driver:
     ended_at: datetime | None = None
     #: Why it ended, in a sentence for the user.
     reason: str | None = None
+    #: What kind of end that is; None for drivers that ended before there were codes.
+    code: Code | None = None
     #: What the agent said of itself: versions, start marks, archive, isolation.
     details: Mapping[str, Any] = field(default_factory=dict)
 

@@ -14,16 +14,16 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sparkowl.domain import engine
-from sparkowl.domain.calculation import Calculation
+from sparkowl.domain.calculation import (
+    CANCELED_REASON,
+    SESSION_TERMINATED_REASON,
+    Calculation,
+)
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
 from sparkowl.domain.ids import SessionId
-
-#: Athena's own sentences; it uses the first one also after an idle timeout.
-TERMINATED_REASON: Final = "Session was terminated per request"
-WORK_GROUP_DELETED_REASON: Final = f"{TERMINATED_REASON}, with its WorkGroup, which was deleted"
-UNHEALTHY_REASON: Final = "Session in unhealthy state. Please create a new session"
+from sparkowl.domain.reason import NOT_STARTED, UNHEALTHY, Code, code_in, explain
 
 #: ``StateChangeReason`` holds at most this many characters (Athena's DescriptionString).
 REASON_LENGTH: Final = 1024
@@ -176,7 +176,11 @@ def apply(session: Session, event: Event, *, at: datetime, reason: str | None = 
 
 def _reason(session: Session, state: State, reason: str | None) -> str | None:
     """Why the session is in ``state``. An ending keeps the reason that it began with; a session
-    that recovered has none any more."""
+    that recovered has none any more. One that failed says where more can be found."""
+    if state is State.FAILED:
+        more = f" Diagnose it with: sparkowl sessions diagnose {session.id}"
+        why = reason or explain(Code.CRASH)
+        return why[: REASON_LENGTH - len(more)].rstrip() + more
     if reason:
         return reason[:REASON_LENGTH]
     return session.reason if state in TERMINAL else None
@@ -200,6 +204,14 @@ def created_cold(session: Session, *, why: str) -> Session:
 def queued_reason(place: int, length: int) -> str:
     """The StateChangeReason of a session that waits for a driver of its own."""
     return f"Session waits for capacity: place {place} of {length} in the queue."
+
+
+def why_canceled(session: Session, calculation: Calculation) -> str:
+    """The StateChangeReason of a calculation that was canceled: for itself, or with its session."""
+    if calculation.state is CalculationState.CANCELING or session.state in ACTIVE:
+        return CANCELED_REASON
+    code = code_in(session.reason)
+    return f"{SESSION_TERMINATED_REASON} [{code}]" if code else SESSION_TERMINATED_REASON
 
 
 def require_room(session: Session) -> None:
@@ -271,6 +283,8 @@ class Patience:
     silent: timedelta
     #: ...and before the driver is given up.
     lost: timedelta
+    #: For an agent to end a block that it shall stop. It kills the kernel itself well before.
+    cancel: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +298,8 @@ class Situation:
     #: Since when the link is down; None while it is up or was never up.
     silent_since: datetime | None
     calculation: Calculation | None
+    #: Since when the calculation shall stop *and* the agent could know it; None: it need not.
+    canceling_since: datetime | None = None
 
 
 def next_step(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
@@ -304,22 +320,27 @@ def _start(session: Session, seen: Situation, now: datetime, patience: Patience)
     if driver is None or (driver.handle is None and driver.ended_at is None):
         return Launch()
     if _lost(driver, seen):
-        return Happened(
-            Event.START_FAILED, driver.reason or "The Spark driver ended while starting."
-        )
+        return _not_started(driver.code, driver.reason or "The Spark driver ended while starting.")
     if driver.ready_at is not None:
         return Happened(Event.DRIVER_READY)
     deadline = driver.created_at + patience.start
     if now >= deadline:
         seconds = int(patience.start.total_seconds())
-        return Happened(Event.START_FAILED, f"The Spark driver was not ready after {seconds} s.")
+        return _not_started(Code.CRASH, f"The Spark driver was not ready after {seconds} s.")
     return Rest(until=deadline)
+
+
+def _not_started(code: Code | None, detail: str) -> Happened:
+    return Happened(Event.START_FAILED, explain(code or Code.CRASH, detail, sentence=NOT_STARTED))
 
 
 def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
     driver = seen.driver
     if driver is None or _lost(driver, seen):
-        return Happened(Event.DRIVER_LOST, _loss(driver))
+        return _driver_lost(*_loss(driver))
+    if seen.canceling_since is not None and now >= seen.canceling_since + patience.cancel:
+        seconds = int(patience.cancel.total_seconds())
+        return _driver_lost(Code.CRASH, f"Its agent did not stop a block within {seconds} s.")
     if not seen.linked:
         return _await_link(session, seen, now, patience)
     calculation = seen.calculation
@@ -343,16 +364,16 @@ def _adopt(session: Session, now: datetime, patience: Patience) -> Step:
     if now < session.active_at + patience.start:
         return AdoptDriver()
     seconds = int(patience.start.total_seconds())
-    return Happened(
-        Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. Its driver did not take it within {seconds} s."
-    )
+    return _driver_lost(Code.CRASH, f"Its driver did not take it within {seconds} s.")
 
 
 def _rest_idle(session: Session, now: datetime) -> Step:
     assert session.idle_since is not None
     deadline = session.idle_since + session.idle_timeout
     if now >= deadline:
-        return Happened(Event.IDLE_TIMED_OUT, TERMINATED_REASON)
+        minutes = int(session.idle_timeout.total_seconds()) // 60
+        time = f"{minutes} minutes" if minutes != 1 else "a minute"
+        return Happened(Event.IDLE_TIMED_OUT, explain(Code.IDLE, f"Nothing ran in it for {time}."))
     return Rest(until=deadline)
 
 
@@ -360,13 +381,11 @@ def _await_link(session: Session, seen: Situation, now: datetime, patience: Pati
     since = seen.silent_since or now
     if now >= since + patience.lost:
         seconds = int(patience.lost.total_seconds())
-        return Happened(
-            Event.DRIVER_LOST, f"{UNHEALTHY_REASON}. Its agent was silent for {seconds} s."
-        )
+        return _driver_lost(Code.SERVER, f"Its agent was silent for {seconds} s.")
     if session.state is State.DEGRADED:
         return Rest(until=since + patience.lost)
     if now >= since + patience.silent and session.state is not State.CREATED:
-        return Happened(Event.AGENT_SILENT, f"{UNHEALTHY_REASON}. Its agent does not answer.")
+        return Happened(Event.AGENT_SILENT, explain(Code.SERVER, "Its agent does not answer."))
     return Rest(
         until=since + (patience.lost if session.state is State.CREATED else patience.silent)
     )
@@ -377,6 +396,11 @@ def _lost(driver: Driver, seen: Situation) -> bool:
     return driver.ended_at is not None or driver.reason is not None or not seen.alive
 
 
-def _loss(driver: Driver | None) -> str:
-    detail = driver.reason if driver is not None and driver.reason else "The Spark driver is gone."
-    return f"{UNHEALTHY_REASON}. {detail}"
+def _loss(driver: Driver | None) -> tuple[Code, str]:
+    if driver is None or driver.reason is None:
+        return Code.CRASH, "The Spark driver is gone."
+    return driver.code or Code.CRASH, driver.reason
+
+
+def _driver_lost(code: Code, detail: str) -> Happened:
+    return Happened(Event.DRIVER_LOST, explain(code, detail, sentence=UNHEALTHY))

@@ -49,6 +49,8 @@ class Knobs:
     never_adopts: bool = False
     #: Outputs cannot be stored where they belong, and stay with the driver.
     stores_nothing: bool = False
+    #: The driver never answers a Cancel.
+    never_cancels: bool = False
     #: Nothing keeps user code from the server's files, for this reason.
     unisolated: str | None = None
 
@@ -266,7 +268,7 @@ class _FakeDriver:
             case Run() if command.calculation_id not in self._seen:
                 self._seen.add(command.calculation_id)
                 self._run(command)
-            case Cancel(calculation_id=calculation_id):
+            case Cancel(calculation_id=calculation_id) if not self._knobs.never_cancels:
                 self._cancel(calculation_id)
             case Stop():
                 await self.end()

@@ -21,7 +21,7 @@ from typing import Any, Final
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
-from sparkowl.launchers import host, postmortem, processes, remains
+from sparkowl.launchers import groups, host, postmortem, processes, remains
 from sparkowl.launchers.base import (
     Isolation,
     Launcher,
@@ -77,6 +77,8 @@ class LocalSettings:
     confine: bool
     #: Further folders that user code may write to.
     writable: tuple[str, ...]
+    #: Bytes of memory that a driver's processes may use together; 0: no limit.
+    memory_limit: int = 0
     #: Whom drivers run as where their role names nobody; None: the server's own user.
     user: str | None = None
     #: Every user that drivers run as; None: all run as the server's.
@@ -91,9 +93,15 @@ class LocalLauncher:
     The agent outlives a server that dies; a handle names its process by pid and start time.
     """
 
-    def __init__(self, settings: LocalSettings, server_url: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        settings: LocalSettings,
+        server_url: Callable[[], str],
+        control: groups.Groups | None = None,
+    ) -> None:
         self._settings = settings
         self._server_url = server_url
+        self._groups = control or groups.Groups(groups.delegated())
         #: Our own children: their exit codes are ours to collect.
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -135,6 +143,7 @@ class LocalLauncher:
             self._announce(spec.driver_id)
             child = self._spawn(spec, run_dir)
         except OSError as error:
+            self._groups.remove(spec.driver_id)
             shutil.rmtree(run_dir, ignore_errors=True)
             raise LaunchError(f"The Spark driver could not be started: {error}.") from error
         self._children[child.pid] = child
@@ -162,6 +171,7 @@ class LocalLauncher:
     def _driver_spec(self, spec: LaunchSpec, run_dir: Path) -> DriverSpec:
         settings = self._settings
         role = spec.role or Role()
+        group = self._groups.make(spec.driver_id, settings.memory_limit)
         # Buckets that are made later are reached through their root, by those who may see all.
         buckets = (
             (str(settings.buckets_dir),) if role.buckets is None else tuple(spec.buckets.values())
@@ -189,6 +199,8 @@ class LocalLauncher:
             confinement=confinement if settings.confine else None,
             run_as=self._user(role),
             environment=role.environment,
+            memory_limit_bytes=settings.memory_limit,
+            control_group=None if group is None else str(group),
             umask=_UMASK if settings.users is None else _SHARED_UMASK,
         )
 
@@ -254,7 +266,9 @@ class LocalLauncher:
         if (await self.observe(handle)).alive:
             processes.kill([place["pid"]], signal.SIGTERM)
             await processes.ended(place["pid"], grace_s)
-        # User code may fork while we look, so look until nothing is left.
+        # All at once where there is a group; else user code may fork while we look, so look until
+        # nothing is left.
+        await asyncio.to_thread(self._groups.remove, place["driver_id"])
         while left := await self._processes(place["driver_id"]):
             processes.kill(left)
             for pid in left:
@@ -336,6 +350,8 @@ def _isolation(settings: LocalSettings, found: Mapping[str, Any]) -> Isolation:
         words.append(f"drivers run as {names}" if settings.user else f"some roles run as {names}")
     if landlock is None:
         words.append(f"no Landlock: {missing}")
+    if found["signals"]:
+        words.append(found["signals"])
     return Isolation(
         in_force="; ".join(words),
         missing=missing if landlock is None and settings.user is None else None,

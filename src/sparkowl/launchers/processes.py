@@ -9,6 +9,7 @@ drivers, and its server must not take those of the original for its own.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 from collections.abc import Mapping
@@ -23,31 +24,58 @@ PROC: Final = Path("/proc")
 
 
 def of_driver(driver_id: str, folder: Path) -> list[int]:
-    """The ids of the driver's living processes: by its tag and folder, or as they stand in it.
+    """The ids of the driver's living processes: by its mark, by its tag and folder, or as they
+    stand in its folder.
 
-    User code may start a program with an empty environment; that one is still found where it
-    stands. One that does both, clears its environment and goes elsewhere, is not.
+    User code may clear its environment and go elsewhere; the mark, a hard limit that the agent
+    sets, it can neither see as one nor shed (:func:`sparkowl.agent.processes.mark`). Where that
+    does not hold (no sandbox at all), one that does all three is not found.
     """
     return of_drivers({driver_id: folder})[driver_id]
 
 
 def of_drivers(folders: Mapping[str, Path]) -> Mapping[str, list[int]]:
     """:func:`of_driver` for each of several drivers, in one look at all processes."""
-    tags = {
-        driver_id: {f"{TAG}={driver_id}".encode(), _folder_tag(folder)}
-        for driver_id, folder in folders.items()
-    }
+    signs = {driver_id: _Signs(driver_id, folder) for driver_id, folder in folders.items()}
     found: dict[str, list[int]] = {driver_id: [] for driver_id in folders}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             # One that just ended, or somebody else's.
             with suppress(OSError):
-                variables = set((entry / "environ").read_bytes().split(b"\0"))
-                at = (entry / "cwd").readlink()
-                for driver_id, folder in folders.items():
-                    if tags[driver_id] <= variables or at.is_relative_to(folder):
-                        found[driver_id].append(int(entry.name))
+                for driver_id in _whose(entry, signs):
+                    found[driver_id].append(int(entry.name))
     return found
+
+
+class _Signs:
+    """What a driver's processes are known by."""
+
+    def __init__(self, driver_id: str, folder: Path) -> None:
+        self.folder = folder
+        self.mark = f" {mark_of(folder)} ".encode()
+        self.tags = {f"{TAG}={driver_id}".encode(), _folder_tag(folder)}
+
+
+def _whose(entry: Path, signs: Mapping[str, _Signs]) -> list[str]:
+    limits = (entry / "limits").read_bytes()
+    theirs = [driver_id for driver_id, sign in signs.items() if sign.mark in limits]
+    if not theirs:
+        # By what the process itself could have changed.
+        variables = set((entry / "environ").read_bytes().split(b"\0"))
+        at = (entry / "cwd").readlink()
+        theirs = [
+            driver_id
+            for driver_id, sign in signs.items()
+            if sign.tags <= variables or at.is_relative_to(sign.folder)
+        ]
+    # A zombie keeps its limits, and lives no more.
+    return theirs if theirs and started_at(int(entry.name)) is not None else []
+
+
+def mark_of(folder: Path) -> int:
+    """The number of the driver that has this folder; the same as the agent's, which is a program of
+    its own."""
+    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big") | 1 << 56
 
 
 def belongs(pid: int, folder: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from sparkowl.domain import session as domain
+from sparkowl.domain.reason import Code, explain
 from sparkowl.domain.session import Session, State
 from sparkowl.domain.usage import dpu_millis
 from sparkowl.operations.context import Context
@@ -104,7 +105,7 @@ async def terminate_session(ctx: Context, request: Input) -> Output:
             session_id,
             domain.Event.TERMINATE_ASKED,
             at=now,
-            reason=domain.TERMINATED_REASON,
+            reason=explain(Code.USER),
         )
     )
     ctx.wake(session.id)

@@ -14,6 +14,7 @@ from sparkowl.domain.arns import Resource
 from sparkowl.domain.engine import ENGINE_VERSIONS
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import SessionId
+from sparkowl.domain.reason import Code, explain
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
 from sparkowl.store import sessions, workgroups
@@ -94,7 +95,7 @@ async def delete_work_group(ctx: Context, request: Input) -> Output:
                 "or set RecursiveDeleteOption."
             )
         for session_id in live:
-            reason = session_domain.WORK_GROUP_DELETED_REASON
+            reason = explain(Code.USER, "Its WorkGroup was deleted.")
             event = session_domain.Event.TERMINATE_ASKED
             sessions.change(tx, session_id, event, at=now, reason=reason)
         workgroups.delete_work_group(tx, name)

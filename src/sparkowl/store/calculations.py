@@ -15,6 +15,7 @@ from sparkowl.store import tables
 from sparkowl.store.history import ASKED, Change, History
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
 
+_ASKED: Final = str(Event.CANCEL_ASKED)
 _history: Final = History("calculation", tables.calculation_events)
 _t: Final = tables.calculations.c
 _BY_ID: Final = select(tables.calculations).where(_t.id == bindparam("id"))
@@ -162,6 +163,12 @@ def list_page(
     if after is not None:
         query = query.where(tuple_(_t.submitted_at, _t.id) < after)
     return [_calculation(row) for row in connection.execute(query)]
+
+
+def cancel_asked_at(connection: Connection, calculation_id: str) -> datetime | None:
+    """When it was first asked to stop; None: nobody has asked."""
+    asked = (change.at for change in history(connection, calculation_id) if change.event == _ASKED)
+    return next(asked, None)
 
 
 def history(connection: Connection, calculation_id: str) -> Sequence[Change]:

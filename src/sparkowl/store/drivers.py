@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.domain.reason import Code, code_of
 from sparkowl.store import executors, tables
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
 
@@ -42,6 +43,7 @@ def insert_driver(connection: Connection, driver: Driver) -> None:
             adopted_at=optional_micros(driver.adopted_at),
             ended_at=optional_micros(driver.ended_at),
             reason=driver.reason,
+            code=driver.code,
             details=json.dumps(dict(driver.details)),
         )
     )
@@ -106,10 +108,12 @@ def set_adopted(connection: Connection, driver_id: DriverId, at: datetime) -> No
     _set(connection, driver_id, adopted_at=micros(at))
 
 
-def set_reason(connection: Connection, driver_id: DriverId, reason: str) -> None:
+def set_reason(connection: Connection, driver_id: DriverId, reason: str, code: Code) -> None:
     """Why the driver is ending. The first reason is the cause; later ones are consequences."""
     connection.execute(
-        update(tables.drivers).where(_t.id == driver_id, _t.reason.is_(None)).values(reason=reason)
+        update(tables.drivers)
+        .where(_t.id == driver_id, _t.reason.is_(None))
+        .values(reason=reason, code=str(code))
     )
 
 
@@ -144,5 +148,6 @@ def _driver(row: Row[Any]) -> Driver:
         adopted_at=optional_moment(row.adopted_at),
         ended_at=optional_moment(row.ended_at),
         reason=row.reason,
+        code=None if row.code is None else code_of(row.code),
         details=json.loads(row.details),
     )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sparkowl.domain import session as domain
 from sparkowl.domain.budget import REFUSING, Budget, Standing
 from sparkowl.domain.ids import SessionId
+from sparkowl.domain.reason import Code, explain
 from sparkowl.store import sessions, usage
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.workqueue import Rest, Verdict
@@ -45,7 +46,7 @@ class Budgets:
             self._hold(budget, standing)
             self._say(budget, standing, used, now)
             if standing is Standing.STOP:
-                reason = budget.stop_reason(used, now)
+                reason = explain(Code.QUOTA, budget.stop_reason(used, now))
                 ending += await self._means.store.write(partial(_end_all, budget, now, reason))
         return Rest(LOOK_S), ending
 

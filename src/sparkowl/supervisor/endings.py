@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sparkowl.agent import messages
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition
+from sparkowl.domain.reason import Code
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers
 from sparkowl.supervisor import facts, outputs
@@ -24,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
-    """End the driver and write that it ended. What it left behind is gone afterwards."""
+    """End the driver and write that it ended. What it left behind is gone afterwards.
+
+    ``reason`` is one of the server's own, which never had the driver work for anybody.
+    """
     log.info("driver stopping", extra={"driver": driver.id, "session": driver.session_id})
     # Asked first over its link, where it can still hand in what it has; then by the launcher.
     await means.links.send_once(driver.id, "stop", messages.Stop())
@@ -37,7 +41,7 @@ async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> Non
 
     def write(tx: Connection) -> None:
         if reason is not None:
-            drivers.set_reason(tx, driver.id, reason)
+            drivers.set_reason(tx, driver.id, reason, Code.SERVER)
         drivers.set_ended(tx, driver.id, now)
 
     await means.store.write(write)

@@ -20,6 +20,7 @@ from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.executor import Worker, is_failure
+from sparkowl.domain.reason import code_of
 from sparkowl.store import calculations, drivers, executors, sessions
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ def take(tx: Connection, driver_id: str, report: messages.Report, now: datetime)
     match report:
         case messages.Ready():
             drivers.set_ready(tx, driver.id, now, _details(report))
-        case messages.Failed(reason=reason):
-            drivers.set_reason(tx, driver.id, reason)
+        case messages.Failed(reason=reason, code=code):
+            drivers.set_reason(tx, driver.id, reason, code_of(code))
         case messages.Adopted(session_id=session_id):
             _adopted(tx, driver, session_id, now)
         case messages.Executor():
@@ -83,7 +84,8 @@ def _ended(
 ) -> None:
     reason = report.reason
     if report.outcome == "canceled":
-        reason = reason or calculation_domain.CANCELED_REASON
+        session = sessions.get(tx, calculation.session_id)
+        reason = session_domain.why_canceled(session, calculation)
     if calculation.started_at is None and report.began_at:
         began_at = _told(report.began_at, calculation.submitted_at, now)
         event = calculation_domain.Event.STARTED

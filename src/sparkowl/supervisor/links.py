@@ -69,6 +69,11 @@ class Links:
         """When the link was lost; None while it is up or was never up."""
         return self._lost_at.get(driver_id)
 
+    def linked_since(self, driver_id: DriverId) -> datetime | None:
+        """When the link that is up was opened; None while there is none."""
+        link = self._open.get(driver_id)
+        return None if link is None else link.since
+
     def expect(self, driver_id: DriverId) -> None:
         """A driver of an earlier server should dial; until then it counts as silent."""
         if driver_id not in self._open:
@@ -93,7 +98,7 @@ class Links:
     async def serve(self, driver_id: str, token: str, channel: Channel) -> None:
         """Serve one connection until it closes. A newer one of the driver replaces it."""
         driver = await self.authenticate(driver_id, token)
-        link = _Link(channel)
+        link = _Link(channel, self._clock.now())
         older = self._open.get(driver.id)
         if older is not None:
             await older.channel.close()
@@ -135,6 +140,7 @@ class Links:
 
 
 class _Link:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, since: datetime) -> None:
         self.channel = channel
+        self.since = since
         self.sent: set[str] = set()

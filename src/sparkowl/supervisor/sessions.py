@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,7 @@ from sparkowl.domain import session as domain
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.ids import SessionId, new_driver_id
+from sparkowl.domain.reason import NOT_STARTED, Code, explain
 from sparkowl.domain.session import Event, Session, Situation
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
@@ -40,6 +41,15 @@ MAX_STEPS: Final = 30
 _ENDING: Final = domain.TERMINAL | {domain.State.TERMINATING}
 
 
+class _Rows(NamedTuple):
+    session: Session
+    driver: Driver | None
+    #: The one that has not ended...
+    calculation: Calculation | None
+    #: ...and since when it is being cancelled.
+    cancel_asked_at: datetime | None
+
+
 class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
@@ -60,7 +70,7 @@ class Sessions:
 
     async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
         means = self._means
-        session, driver, calculation = await self._read(session_id)
+        session, driver, calculation, asked = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
@@ -70,26 +80,31 @@ class Sessions:
             if not alive and session.state not in _ENDING:
                 # It may have done more than it could tell: what its end means depends on that.
                 await take_left(means, driver, driver.handle)
-                session, driver, calculation = await self._read(session_id)
+                session, driver, calculation, asked = await self._read(session_id)
                 assert driver is not None
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
+        silent_since = None if driver is None else means.links.silent_since(driver.id)
+        since = None if driver is None else means.links.linked_since(driver.id)
         seen = Situation(
             driver=driver,
             alive=alive,
             linked=linked,
-            silent_since=None if driver is None else means.links.silent_since(driver.id),
+            silent_since=silent_since,
             calculation=calculation,
+            # A server that was away has to let the agent tell first what happened meanwhile.
+            canceling_since=None if asked is None else max(asked, since or silent_since or asked),
         )
         return session, seen
 
-    async def _read(
-        self, session_id: SessionId
-    ) -> tuple[Session, Driver | None, Calculation | None]:
-        def read(tx: Connection) -> tuple[Session, Driver | None, Calculation | None]:
+    async def _read(self, session_id: SessionId) -> _Rows:
+        def read(tx: Connection) -> _Rows:
+            calculation = calculations.active(tx, session_id)
+            asked = None
+            if calculation is not None and calculation.state is calculation_domain.State.CANCELING:
+                asked = calculations.cancel_asked_at(tx, calculation.id)
             session = sessions.get(tx, session_id)
-            driver = drivers.of_session(tx, session_id)
-            return session, driver, calculations.active(tx, session_id)
+            return _Rows(session, drivers.of_session(tx, session_id), calculation, asked)
 
         return await self._means.store.read(read)
 
@@ -140,7 +155,8 @@ class Sessions:
         means = self._means
         review = self._review(session)
         if review.refused:
-            await self._happened(session, Event.START_FAILED, review.refusal, None)
+            why = explain(Code.USER, review.refusal, sentence=NOT_STARTED)
+            await self._happened(session, Event.START_FAILED, why, None)
             return None
         handle = None
         if driver is not None:
@@ -297,8 +313,7 @@ def calculation_end(
     session: Session, calculation: Calculation
 ) -> tuple[calculation_domain.Event, str]:
     """How the calculation of a session that just ended ends."""
-    if calculation.state is calculation_domain.State.CANCELING:
-        return calculation_domain.Event.CANCELED, calculation_domain.CANCELED_REASON
-    if session.state is domain.State.TERMINATED:
-        return calculation_domain.Event.CANCELED, calculation_domain.SESSION_TERMINATED_REASON
-    return calculation_domain.Event.FAILED, session.reason or domain.UNHEALTHY_REASON
+    asked = calculation.state is calculation_domain.State.CANCELING
+    if asked or session.state is domain.State.TERMINATED:
+        return calculation_domain.Event.CANCELED, domain.why_canceled(session, calculation)
+    return calculation_domain.Event.FAILED, session.reason or explain(Code.CRASH)

@@ -18,6 +18,7 @@ from sparkowl.domain.budget import Budget
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.domain.reason import TERMINATED, Code, explain
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import drivers, sessions
 from sparkowl.supervisor import facts, outputs
@@ -29,7 +30,6 @@ from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
 
 log = logging.getLogger(__name__)
 
-SERVER_STOPPED_REASON: Final = "Session was terminated because the server stopped"
 _POOL: Final = "pool"
 _BUDGETS: Final = "budgets"
 _QUIET_LOOK_S: Final = 1.0
@@ -117,7 +117,7 @@ class Supervisor:
                 session_id,
                 domain.Event.TERMINATE_ASKED,
                 at=now,
-                reason=SERVER_STOPPED_REASON,
+                reason=explain(Code.SERVER, "The server stopped.", sentence=TERMINATED),
             )
 
         await self._means.store.write(write)
