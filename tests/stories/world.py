@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,24 +24,28 @@ from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import SessionId, new_server_id
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import ROOT
 from sparkowl.domain.role import Roles
+from sparkowl.domain.server import Place
 from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context
-from sparkowl.store import Store, calculations, drivers, sessions, tables, workgroups
+from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
+from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.servers import Servers
 from sparkowl.supervisor.supervisor import PoolSize, Supervisor
 
 T = TypeVar("T")
 #: How long a real thing (a commit, a file) may take before a story gives up.
 PATIENT_S = 20.0
+LEASE_S = 10
 
 
 class _Threads(ThreadPoolExecutor):
@@ -67,6 +72,55 @@ class _Threads(ThreadPoolExecutor):
             self._ended += 1
 
 
+class Gate(Store):
+    """A server's way to the store. While it is shut, nothing that the server does has an effect: so
+    does a server look that is frozen, or that lost its database."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.open_ = asyncio.Event()
+        self.open_.set()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        await self.open_.wait()
+        return await self._store.read(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        await self.open_.wait()
+        return await self._store.write(work)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Room:
+    """What servers that share a database hear of each other."""
+
+    def __init__(self) -> None:
+        self._hearers: list[Hear] = []
+        #: Process ids of the servers that live.
+        self.living: set[int] = set()
+        self._pids = count(1)
+
+    def enter(self) -> Place:
+        pid = next(self._pids)
+        self.living.add(pid)
+        return Place(host="host", boot="boot", pid=pid, started_at=pid)
+
+    def lives(self, place: Place) -> bool:
+        return place.pid in self.living
+
+    def listen(self, hear: Hear) -> None:
+        self._hearers.append(hear)
+
+    async def say(self, key: str) -> None:
+        for hear in self._hearers:
+            hear(key)
+
+    def close(self) -> None:
+        self._hearers.clear()
+
+
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
@@ -79,26 +133,53 @@ class World:
         starts_at_once: int,
         budgets: Sequence[Budget],
         roles: Roles,
+        beside: World | None = None,
     ) -> None:
-        self.threads = _Threads()
-        asyncio.get_running_loop().set_default_executor(self.threads)
-        self.clock = Manual()
-        self.store = Store.open(folder / "world.db")
-        self.files = Files(folder / "buckets", folder / "staging")
         # A driver dials whichever server is there at the moment.
-        self.launcher = FakeLauncher(lambda *dialled: self.links.serve(*dialled))
+        def dial(*dialled: Any) -> Any:
+            return self.links.serve(*dialled)
+
+        self.alone = beside is None
+        if beside is None:
+            self.threads = _Threads()
+            asyncio.get_running_loop().set_default_executor(self.threads)
+            self.clock = Manual()
+            self.store = Store.open(folder / "world.db")
+            self.files = Files(folder / "buckets", folder / "staging")
+            self.launcher = FakeLauncher(dial)
+            self.room = Room()
+        else:
+            beside.alone = False
+            self.threads, self.clock = beside.threads, beside.clock
+            self.store, self.files = beside.store, beside.files
+            self.launcher = FakeLauncher(dial, beside.launcher)
+            self.room = beside.room
         self.pool = pool
         self.limits = limits
         self.sparks = engines.sparks({})
         self.starts_at_once = starts_at_once
         self.budgets = budgets
         self.roles = roles
-        self._assemble()
+        self.assemble()
 
-    def _assemble(self) -> None:
-        self.links = Links(self.store, self.clock, b"key")
+    def assemble(self) -> None:
+        self.gate = Gate(self.store)
+        self.server = new_server_id()
+        self.links = Links(self.gate, self.clock, b"key", self.server)
+        self.place = self.room.enter()
+        self.servers = Servers(
+            self.gate,
+            self.clock,
+            self.server,
+            url=f"http://{self.server}",
+            place=self.place,
+            lease=timedelta(seconds=LEASE_S),
+            alone=self.alone,
+            lives=self.room.lives,
+        )
         means = Means(
-            store=self.store,
+            store=self.gate,
+            server=self.server,
             clock=self.clock,
             launcher=self.launcher,
             links=self.links,
@@ -111,10 +192,11 @@ class World:
             roles=self.roles,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
-        self.supervisor = Supervisor(means, size, self.budgets)
+        self.supervisor = Supervisor(means, size, self.servers, self.room, self.budgets)
         self.context = Context(
-            store=self.store,
+            store=self.gate,
             clock=self.clock,
+            server=self.server,
             account=Account(),
             limits=self.limits,
             sparks=self.sparks,
@@ -140,7 +222,12 @@ class World:
         await self.store.write(write)
         await self._run()
 
+    async def join(self) -> None:
+        """A further server on an account that is not new."""
+        await self._run()
+
     async def _run(self) -> None:
+        await self.servers.join()
         await self.supervisor.recover()
         self._work = asyncio.create_task(self.supervisor.run(), name="supervisor")
         await self.settle()
@@ -153,14 +240,15 @@ class World:
     async def crash(self) -> None:
         """The server dies: no goodbye, every link breaks. Its drivers live on."""
         await self._halt()
-        for driver in await self.store.read(drivers.list_live):
+        self.room.living.discard(self.place.pid)
+        for driver in await self.own_drivers():
             with suppress(KeyError):
                 await self.launcher.cut(driver.id)
         await self.settle()
 
     async def restart(self) -> None:
         """A new server on the same store. The drivers that live dial it."""
-        self._assemble()
+        self.assemble()
         await self._run()
         for driver in await self.store.read(drivers.list_live):
             if await self.launcher.find(driver.id) is not None:
@@ -172,6 +260,26 @@ class World:
         self.supervisor.retire()
         await self._halt()
         await self.supervisor.stop(keep_sessions=keep_sessions)
+        await self.supervisor.leave()
+        self.room.living.discard(self.place.pid)
+        if keep_sessions:
+            for driver in await self.own_drivers():
+                await self.launcher.cut(driver.id)
+
+    async def own_drivers(self) -> list[Driver]:
+        def read(tx: Connection) -> list[Driver]:
+            live = drivers.list_live(tx)
+            return [driver for driver in live if servers.owner_of(tx, driver) == self.server]
+
+        return await self.store.read(read)
+
+    async def freeze(self) -> None:
+        """As by SIGSTOP: its process and its links are there, and nothing happens."""
+        self.gate.open_.clear()
+
+    async def thaw(self) -> None:
+        self.gate.open_.set()
+        await self.settle()
 
     async def cut(self, driver_id: str) -> None:
         """The link of a driver breaks, and the server has noticed."""
@@ -336,6 +444,44 @@ async def world(
         await made.end()
     finally:
         made.store.close()
+
+
+@asynccontextmanager
+async def pair(
+    folder: Path, *, pool: int = 0, starts_at_once: int = 2, limits: Limits | None = None
+) -> AsyncIterator[tuple[World, World]]:
+    """Two servers on one store and one machine. At the end both are stopped, if they still live,
+    and nothing may be left."""
+    first = World(
+        folder,
+        pool=pool,
+        limits=limits or Limits(),
+        starts_at_once=starts_at_once,
+        budgets=(),
+        roles=Roles(),
+    )
+    second = World(
+        folder,
+        pool=pool,
+        limits=first.limits,
+        starts_at_once=starts_at_once,
+        budgets=(),
+        roles=Roles(),
+        beside=first,
+    )
+    # The first was put together before it knew that there is another.
+    first.assemble()
+    try:
+        await first.begin()
+        await second.join()
+        yield first, second
+        staying = [w for w in (first, second) if w.place.pid in first.room.living]
+        for w in staying[:-1]:
+            await w.stop()
+            await w.settle()
+        await staying[-1].end()
+    finally:
+        first.store.close()
 
 
 def all_sessions(tx: Connection) -> list[Session]:

@@ -24,6 +24,7 @@ from sparkowl.config.drivers import (
 )
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
 from sparkowl.config.section import Section
+from sparkowl.config.store import StoreSection
 
 
 def default_data_dir() -> Path:
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
 
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
+    store: StoreSection = StoreSection()
     limits: LimitsSection = LimitsSection()
     audit: AuditSection = AuditSection()
 

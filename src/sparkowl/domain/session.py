@@ -18,7 +18,7 @@ from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 
 #: Athena's own sentences; it uses the first one also after an idle timeout.
 TERMINATED_REASON: Final = "Session was terminated per request"
@@ -140,6 +140,8 @@ class Session:
     version: int = 1
     #: Whose key started it; None for sessions older than principals.
     principal: str | None = None
+    #: Which server looks after it. None for one that no server has yet; the next look gives it one.
+    server: ServerId | None = None
 
     @property
     def working_directory(self) -> str:

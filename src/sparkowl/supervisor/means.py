@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sparkowl.agent import messages
 from sparkowl.clock import Clock
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
@@ -26,6 +26,8 @@ class Means:
     """What the supervisor works with."""
 
     store: Store
+    #: This server. It acts only on what is its own by the row.
+    server: ServerId
     clock: Clock
     launcher: Launcher
     links: Links

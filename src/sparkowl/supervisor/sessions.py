@@ -21,6 +21,7 @@ from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, sessions
 from sparkowl.supervisor import outputs
+from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders, end_driver
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
 
@@ -37,23 +38,36 @@ SUBMITTED_AFTER_S: Final = 0.1
 MAX_STEPS: Final = 30
 
 
+class NotOurs(Done):
+    """Another server looks after the session."""
+
+
 class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, jumps: Jumps) -> None:
         self._means = means
+        self._jumps = jumps
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
         for _ in range(MAX_STEPS):
+            now = await self._jumps.settled()
             session, seen = await self._look(session_id)
-            now = self._means.clock.now()
+            if session.server != self._means.server:
+                return await self._leave(seen.driver)
             step = domain.next_step(session, seen, now, self._means.patience)
             verdict = await self._take(step, session, seen)
             if verdict is not None:
                 return verdict
         log.error("session does not come to rest", extra={"session": session_id})
         return Rest(LOOK_UNLINKED_S)
+
+    async def _leave(self, driver: Driver | None) -> Verdict:
+        """Whatever we knew of it may be wrong by now."""
+        if driver is not None:
+            await self._means.links.forget(driver.id)
+        return NotOurs()
 
     async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
         means = self._means
@@ -67,9 +81,10 @@ class Sessions:
         linked = driver is not None and means.links.linked(driver.id)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
-        if driver is not None and not linked and driver.handle and driver.ended_at is None:
+        ours = session.server == means.server
+        if ours and driver and not linked and driver.handle and driver.ended_at is None:
             observation = await means.launcher.observe(driver.handle)
-            alive = observation.alive
+            alive = observation.alive or await self._has_other_process(driver)
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
         seen = Situation(
@@ -80,6 +95,16 @@ class Sessions:
             calculation=calculation,
         )
         return session, seen
+
+    async def _has_other_process(self, driver: Driver) -> bool:
+        """Two servers may have launched it, when one slept in the middle of it. The first agent
+        that ran is the driver, and the handle may be the other's."""
+        means, was = self._means, driver.handle
+        handle = await means.launcher.find(driver.id)
+        if handle is None or handle == was:
+            return False
+        await means.store.write(lambda tx: drivers.attach(tx, driver.id, handle, was=was))
+        return True
 
     async def _take(self, step: domain.Step, session: Session, seen: Situation) -> Verdict | None:
         """Take the step. None: look again at once."""
@@ -177,12 +202,15 @@ class Sessions:
             session_id=session.id,
             fingerprint=fingerprint(spark.environment, review.at_launch, identity),
             created_at=means.clock.now(),
+            server=means.server,
         )
 
         def write(tx: Connection) -> Driver | None:
             if means.next_in_line(tx) != session.id:
                 return None
-            warm = drivers.take_warm(tx, new.fingerprint, session.id)
+            if sessions.get(tx, session.id).server != means.server:
+                return None
+            warm = drivers.take_warm(tx, new.fingerprint, session.id, means.server)
             if warm is not None:
                 sessions.set_timeline(tx, replace(session, timeline=domain.warm(session)))
                 return warm
