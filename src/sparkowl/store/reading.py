@@ -1,4 +1,4 @@
-"""Reading the database of a data directory from outside the server, for an operator's commands."""
+"""Reading the database from outside the server, for an operator's commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from sparkowl.store import migrate
-from sparkowl.store.engine import sqlite_engine
+from sparkowl.store.engine import Place, UnusableDatabase, open_database
 
 
 class NoDatabase(Exception):
@@ -18,29 +18,34 @@ class NoDatabase(Exception):
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Connection]:
+def reading(place: Place) -> Iterator[Connection]:
     """A connection that cannot write, with one view of the data for its whole life.
 
-    A server that runs goes on writing meanwhile (WAL).
+    A server that runs goes on writing meanwhile.
     """
-    if not path.is_file():
+    if isinstance(place, Path) and not place.is_file():
         raise NoDatabase(
-            f"There is no database {path}: no server has run there yet. "
+            f"There is no database {place}: no server has run there yet. "
             "Start one with: sparkowl serve"
         )
-    engine = sqlite_engine(path)
     try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA query_only = ON")
-            connection.exec_driver_sql("BEGIN")
-            if not migrate.is_current(connection):
+        database = open_database(place)
+    except UnusableDatabase as error:
+        raise NoDatabase(str(error)) from error
+    try:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(database.read_only)
+            connection.exec_driver_sql(database.begin_view)
+            if not migrate.is_current(connection, database.name):
                 raise NoDatabase(
-                    f"{path} is of another version of SparkOwl. Start this version's server on it "
-                    "once, or use the version that made it."
+                    f"{database.name} is of another version of SparkOwl. Start this version's "
+                    "server on it once, or use the version that made it."
                 )
             yield connection
             connection.exec_driver_sql("ROLLBACK")
+    except migrate.NewerDatabase as error:
+        raise NoDatabase(str(error)) from error
     except DatabaseError as error:
-        raise NoDatabase(f"{path} cannot be read: {error.orig}.") from error
+        raise NoDatabase(f"{database.name} cannot be read: {error.orig}.") from error
     finally:
-        engine.dispose()
+        database.engine.dispose()
