@@ -150,7 +150,7 @@ async def test_a_decision_of_a_frozen_server_comes_to_nothing(tmp_path: Path) ->
 
 async def test_a_driver_that_both_servers_launched_is_the_one_that_runs(tmp_path: Path) -> None:
     """The handle that is written is that of the agent that ended; the other one is found."""
-    async with pair(tmp_path) as (a, b):
+    async with pair(tmp_path) as (a, _b):
         session_id = await a.start()
         driver = await a.driver(session_id)
         await a.store.write(
@@ -215,7 +215,7 @@ async def test_a_server_that_stops_and_keeps_sessions_hands_them_over_at_once(
 
 
 async def test_a_jump_of_the_clock_takes_no_lease_away(tmp_path: Path) -> None:
-    async with pair(tmp_path) as (a, b):
+    async with pair(tmp_path) as (a, _b):
         session_id = await a.start()
 
         a.clock.jump(3600)

@@ -25,9 +25,7 @@ BATCH_LENGTH: Final = 64
 class Job:
     """Work for a thread, and the caller who waits for it in an event loop."""
 
-    def __init__(
-        self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
         #: The thread logs on behalf of the caller: with the caller's request id.
         self.context = copy_context()
