@@ -28,7 +28,7 @@ BACKLOG: Final = 2048
 
 @contextmanager
 def data_dir(settings: Settings) -> Iterator[Path]:
-    """The data directory, held against a second server."""
+    """The data directory, held against a second server; with PostgreSQL, against one without."""
     data_dir = settings.data_dir
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,11 +37,13 @@ def data_dir(settings: Settings) -> Iterator[Path]:
     except OSError as error:
         raise StartError(f"The data directory {data_dir} cannot be used: {error}.") from error
     with lock:
+        how = fcntl.LOCK_EX if settings.store.url is None else fcntl.LOCK_SH
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StartError(
-                f"Another SparkOwl runs on {data_dir}. Stop it, or give --data-dir."
+                f"Another SparkOwl runs on {data_dir}. Stop it, or give --data-dir. "
+                "Two servers need the store on PostgreSQL ([store] url)."
             ) from error
         yield data_dir
 

@@ -25,9 +25,7 @@ BATCH_LENGTH: Final = 64
 class Job:
     """Work for a thread, and the caller who waits for it in an event loop."""
 
-    def __init__(
-        self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
         #: The thread logs on behalf of the caller: with the caller's request id.
         self.context = copy_context()
@@ -133,7 +131,8 @@ class Writer:
         self._connection.exec_driver_sql("SAVEPOINT one")
         try:
             job.run(self._connection)
-        except BaseException as error:  # noqa: BLE001  it is handed to the caller
+        except BaseException as error:
+            # Without a connection the whole batch is lost; other errors are the caller's alone.
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise
             self._connection.exec_driver_sql("ROLLBACK TO one")
