@@ -19,7 +19,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import pytest
@@ -63,7 +63,7 @@ class PostgreSQL:
                 [
                     self._programs / "postgres", "-D", self._data, "-k", self.folder,
                     "-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}",
-                    "-c", "max_connections=200", "-c", "timezone=Asia/Kathmandu",
+                    "-c", "max_connections=200", "-c", "fsync=off", "-c", "timezone=Asia/Kathmandu",
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_owner(),
             )  # fmt: skip
@@ -102,7 +102,7 @@ class PostgreSQL:
     def new_database(self, template: str = "template0") -> str:
         """The URL of a database that nobody else has."""
         name = f"test_{next(_NUMBERS)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     @cache  # noqa: B019  it lives as long as the tests
@@ -122,7 +122,7 @@ class PostgreSQL:
         """PostgreSQL refuses to run as root: its own user takes it, as Debian has it."""
         return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
-    def _as_owner(self) -> dict[str, object]:
+    def _as_owner(self) -> dict[str, Any]:
         owner = self._owner
         if owner is None:
             return {"cwd": self.folder}

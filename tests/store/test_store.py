@@ -78,7 +78,7 @@ async def test_what_was_written_can_be_read_at_once(store: Store) -> None:
 
 
 async def test_a_read_cannot_write(store: Store) -> None:
-    with pytest.raises(DBAPIError, match="read-?only"):
+    with pytest.raises(DBAPIError, match=r"read-?only"):
         await store.read(adding(make_session()))
 
 

@@ -7,14 +7,16 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, func, select
 from tests.builders import PATIENCE
+from tests.databases import new_place
 
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
@@ -121,6 +123,23 @@ class Room:
         self._hearers.clear()
 
 
+#: The engine of a story's store, for those that do not say it.
+ENGINE: Final = ContextVar("engine", default="sqlite")
+
+
+class _Watched(Store):
+    """A store with a count of the reads that are under way in its threads."""
+
+    reading = 0
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        self.reading += 1
+        try:
+            return await super().read(work)
+        finally:
+            self.reading -= 1
+
+
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
@@ -133,6 +152,7 @@ class World:
         starts_at_once: int,
         budgets: Sequence[Budget],
         roles: Roles,
+        engine: str,
         beside: World | None = None,
     ) -> None:
         # A driver dials whichever server is there at the moment.
@@ -144,7 +164,7 @@ class World:
             self.threads = _Threads()
             asyncio.get_running_loop().set_default_executor(self.threads)
             self.clock = Manual()
-            self.store = Store.open(folder / "world.db")
+            self.store = _Watched.open(new_place(engine, folder))
             self.files = Files(folder / "buckets", folder / "staging")
             self.launcher = FakeLauncher(dial)
             self.room = Room()
@@ -292,7 +312,7 @@ class World:
         """Let everything run until nothing changes any more, however long that takes.
 
         What happens, happens in the event loop, in the writer or in a thread: a write of ours comes
-        back when all before it have, and the threads are counted.
+        back when all before it have, and the threads and reads are counted.
         """
         quiet, before = 0, None
         while quiet < 3:
@@ -300,9 +320,10 @@ class World:
             for _ in range(20):
                 await asyncio.sleep(0)
             now = (await self.store.read(_footprint), self.launcher.alive)
-            quiet = quiet + 1 if now == before and not self.threads.busy else 0
+            busy = self.threads.busy or self.store.reading > 0
+            quiet = quiet + 1 if now == before and not busy else 0
             before = now
-            if self.threads.busy:
+            if busy:
                 await asyncio.sleep(0.001)
 
     async def advance(self, seconds: float) -> None:
@@ -428,6 +449,7 @@ async def world(
     starts_at_once: int = 2,
     budgets: Sequence[Budget] = (),
     roles: Roles | None = None,
+    engine: str | None = None,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
     made = World(
@@ -437,6 +459,7 @@ async def world(
         starts_at_once=starts_at_once,
         budgets=budgets,
         roles=roles or Roles(),
+        engine=engine or ENGINE.get(),
     )
     try:
         await made.begin()
@@ -459,6 +482,7 @@ async def pair(
         starts_at_once=starts_at_once,
         budgets=(),
         roles=Roles(),
+        engine=ENGINE.get(),
     )
     second = World(
         folder,
@@ -467,6 +491,7 @@ async def pair(
         starts_at_once=starts_at_once,
         budgets=(),
         roles=Roles(),
+        engine=ENGINE.get(),
         beside=first,
     )
     # The first was put together before it knew that there is another.

@@ -21,7 +21,7 @@ from sparkowl.access.keyring import Keyring
 from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
-from sparkowl.config import DATABASE_FILE, Settings
+from sparkowl.config import Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
@@ -41,8 +41,8 @@ from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
-from sparkowl.store.migrate import NewerDatabase
-from sparkowl.store.signals import NoSignals, PostgresSignals, Signals
+from sparkowl.store.engine import UnusableDatabase, name_of
+from sparkowl.store.signals import Signals, open_signals
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
@@ -156,13 +156,20 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         runners = chosen.posix_users(settings)
         isolation.open_ways(settings, files, runners)
         audit = chosen.audit(settings, data_dir)
-        store = Store.open(data_dir / DATABASE_FILE)
-    except (credentials.BadCredentials, EngineError, NewerDatabase, ObjectError, OSError) as error:
+        store = Store.open(settings.database)
+    except (
+        credentials.BadCredentials,
+        EngineError,
+        UnusableDatabase,
+        ObjectError,
+        OSError,
+    ) as error:
         raise StartError(str(error)) from error
     except DatabaseError as error:
-        raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
-    url = settings.store.url
-    signals = NoSignals() if url is None else PostgresSignals(url)
+        raise StartError(
+            f"The database {name_of(settings.database)} cannot be used: {error.orig}."
+        ) from error
+    signals = open_signals(settings.database)
     try:
         yield _Opened(
             keys=keys,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -25,6 +25,9 @@ from sparkowl.config.drivers import (
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
 from sparkowl.config.section import Section
 from sparkowl.config.store import StoreSection
+
+#: In the data directory: the rows, unless they are in PostgreSQL.
+DATABASE_FILE: Final = "sparkowl.db"
 
 
 def default_data_dir() -> Path:
@@ -105,9 +108,9 @@ class Settings(BaseSettings):
 
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
-    store: StoreSection = StoreSection()
     limits: LimitsSection = LimitsSection()
     audit: AuditSection = AuditSection()
+    store: StoreSection = StoreSection()
 
     rates: RatesSection = RatesSection()
 
@@ -124,6 +127,12 @@ class Settings(BaseSettings):
     unmapped_role: RoleSection = RoleSection()
     """The same for sessions whose role is not in ``roles``, or that have none. Where it maps to
     something, they do not use warm drivers either."""
+
+    @property
+    def database(self) -> Path | str:
+        """Where the rows are: a file, or a URL that may hold a password."""
+        url = self.store.url
+        return self.data_dir / DATABASE_FILE if url is None else url.get_secret_value()
 
     def every_role(self) -> dict[str, RoleSection]:
         """Each role that is mapped, by its name in the settings."""

@@ -67,6 +67,11 @@ def open_database(place: Place) -> Database:
     return sqlite(place) if isinstance(place, Path) else postgresql(place)
 
 
+def name_of(place: Place) -> str:
+    """What people are shown: a file, or a URL without its password."""
+    return open_database(place).name
+
+
 def sqlite(path: Path) -> Database:
     return Database(
         engine=sqlite_engine(path),

@@ -17,6 +17,14 @@ class NoDatabase(Exception):
     """There is none, or it is not of this version; the text says what to do."""
 
 
+def look(place: Place) -> str:
+    """A sentence on a database that a server could use now; :class:`NoDatabase` otherwise."""
+    with _viewing(place) as (connection, name):
+        if migrate.is_current(connection, name):
+            return name
+        return f"{name}; the next start brings its tables up to date"
+
+
 @contextmanager
 def reading(place: Place) -> Iterator[Connection]:
     """A connection that cannot write, with one view of the data for its whole life.
@@ -28,6 +36,18 @@ def reading(place: Place) -> Iterator[Connection]:
             f"There is no database {place}: no server has run there yet. "
             "Start one with: sparkowl serve"
         )
+    with _viewing(place) as (connection, name):
+        if not migrate.is_current(connection, name):
+            raise NoDatabase(
+                f"{name} is of another version of SparkOwl. Start this version's server on it "
+                "once, or use the version that made it."
+            )
+        yield connection
+
+
+@contextmanager
+def _viewing(place: Place) -> Iterator[tuple[Connection, str]]:
+    """The connection, and the database's name for people."""
     try:
         database = open_database(place)
     except UnusableDatabase as error:
@@ -36,12 +56,7 @@ def reading(place: Place) -> Iterator[Connection]:
         with database.engine.connect() as connection:
             connection.exec_driver_sql(database.read_only)
             connection.exec_driver_sql(database.begin_view)
-            if not migrate.is_current(connection, database.name):
-                raise NoDatabase(
-                    f"{database.name} is of another version of SparkOwl. Start this version's "
-                    "server on it once, or use the version that made it."
-                )
-            yield connection
+            yield connection, database.name
             connection.exec_driver_sql("ROLLBACK")
     except migrate.NewerDatabase as error:
         raise NoDatabase(str(error)) from error

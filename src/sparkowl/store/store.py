@@ -2,8 +2,8 @@
 
 Writes queue for one thread, which commits all that wait in one transaction, so that many small
 writes share one flush to disk (:mod:`sparkowl.store.writer`). Reads of SQLite run at once, on a
-connection of the event loop's own thread (some tens of microseconds, WAL keeps them off the writer's
-way); those of PostgreSQL wait for a server, so a few threads do them
+connection of the event loop's own thread (some tens of microseconds, WAL keeps them off the
+writer's way); those of PostgreSQL wait for a server, so a few threads do them
 (:mod:`sparkowl.store.readers`).
 """
 
@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import ResourceClosedError
 
 from sparkowl.store import migrate
 from sparkowl.store.engine import Database, Place, open_database
@@ -42,6 +43,7 @@ class Store:
         self._reading_places = asyncio.Semaphore(QUEUE_LENGTH)
         self._readers: Readers | None = None
         self._reader: Connection | None = None
+        self._closed = False
         if database.readers:
             self._readers = Readers(database)
         else:
@@ -49,7 +51,7 @@ class Store:
             self._reader.exec_driver_sql(database.read_only)
 
     @classmethod
-    def open(cls, place: Place) -> Store:
+    def open(cls, place: Place) -> Self:
         """Open the database, and bring its tables up to date; an SQLite file is made if need be.
 
         Raises :class:`sparkowl.store.engine.UnusableDatabase` or SQLAlchemy's ``DatabaseError``.
@@ -66,6 +68,7 @@ class Store:
             return work(self._reader)
         assert self._readers is not None
         async with self._reading_places:
+            self._require_open()
             job = Job(work, asyncio.get_running_loop())
             self._readers.put(job)
             result: T = await job.done
@@ -77,15 +80,23 @@ class Store:
         An error of ``work`` undoes what it wrote, and is raised here.
         """
         async with self._places:
+            self._require_open()
             job = Job(work, asyncio.get_running_loop())
             self._writer.put(job)
             result: T = await job.done
             return result
 
     def close(self) -> None:
+        """End when what waits is done; later calls raise."""
+        self._closed = True
         self._writer.close()
         if self._readers is not None:
             self._readers.close()
         if self._reader is not None:
             self._reader.close()
         self._database.engine.dispose()
+
+    def _require_open(self) -> None:
+        """Nobody would ever do what is asked for now."""
+        if self._closed:
+            raise ResourceClosedError("The store is closed.")

@@ -131,7 +131,8 @@ class Writer:
         self._connection.exec_driver_sql("SAVEPOINT one")
         try:
             job.run(self._connection)
-        except BaseException as error:  # noqa: BLE001  it is handed to the caller
+        except BaseException as error:
+            # Without a connection the whole batch is lost; other errors are the caller's alone.
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise
             self._connection.exec_driver_sql("ROLLBACK TO one")
