@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -140,10 +141,12 @@ class Load:
 
     def _poll(self) -> None:
         for session in list(self.acknowledged.values())[-5:]:
-            self._two.anywhere(
-                lambda athena, session=session: athena.get_session_status(SessionId=session)
-            )
+            self._two.anywhere(partial(status_of, session))
         self._ending.wait(0.1)
+
+
+def status_of(session: str, athena: Any) -> Any:
+    return athena.get_session_status(SessionId=session)
 
 
 def start(athena: Any, token: str) -> str:
