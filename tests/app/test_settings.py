@@ -160,6 +160,8 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[rates.reads]\nper_s = -1\nburst = 1", "rates.reads.per_s"),
         ("[rates.operations.GetSession]\nper_s = 1", "rates.operations.GetSession.burst"),
         ("account = '1'", "account"),
+        ("[store]\nlease_s = 0", "store.lease_s"),
+        ("[store]\nlease_s = 'soon'", "store.lease_s"),
         ("[store]\nurl = 'mysql://user@host/db'", "store.url"),
         ("[store]\nurl = 'sqlite:///x.db'", "store.url"),
         ("[store]\nurl = 'host=x dbname=y'", "store.url"),

@@ -61,5 +61,6 @@ class _SocketChannel:
         if self._socket.application_state is WebSocketState.CONNECTED:
             try:
                 await self._socket.close()
-            except RuntimeError:
+            except (WebSocketDisconnect, RuntimeError):
+                # The other end went first.
                 return
