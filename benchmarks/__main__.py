@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import calls, lists, starts
+from benchmarks import calls, lists, restarts, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,15 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each start (default 5)")
-    parser.add_argument("--only", choices=("lists",), help="nothing else")
+    parser.add_argument("--only", choices=("lists", "restarts"), help="nothing else")
     asked = parser.parse_args()
     rounds = asked.rounds
     if asked.only is None:
         _starts_and_calls(rounds)
-    _lists(rounds)
+    if asked.only in (None, "lists"):
+        _lists(rounds)
+    if asked.only in (None, "restarts"):
+        _restarts(rounds)
 
 
 def _starts_and_calls(rounds: int) -> None:
@@ -78,6 +81,24 @@ def _lists(rounds: int) -> None:
     print(
         f"\n{'(f) one call, over one connection':<44} {f'at {lists.MANY:,} sessions':>24} "
         f"{f'at {lists.FEW:,}':>24} {'':<7} {'ratio':>6}  goal\n" + "\n".join(map(str, lines))
+    )
+
+
+def _restarts(rounds: int) -> None:
+    found = restarts.restarts(rounds)
+    print(
+        f"\n{f'(g) restart with {restarts.SESSIONS} sessions, half busy':<44} "
+        f"{'SparkOwl':>24} {'':>24} {'':<7} {'':>6}  goal\n"
+        + "\n".join(
+            str(line)
+            for line in (
+                Line("ready to all sessions back, after kill -9", "s", found.killed, [], "<= 2 s"),
+                Line("... after a clean stop", "s", found.stopped, [], "<= 2 s"),
+                Line("start of the process to ready", "s", found.ready, [], ""),
+            )
+        )
+        + "\n\nback: an idle session has run a block, and the block that a busy one ran meanwhile "
+        "has ended, both as\nthe API tells."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,34 @@ from botocore.config import Config
 SPARKOWL = str(Path(sys.executable).with_name("sparkowl"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
     """A running SparkOwl."""
 
-    url: str
     data_dir: Path
-    environment: dict[str, str]
+    settings: dict[str, str]
+    url: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] = field(init=False)
+
+    def start(self) -> None:
+        """Return when it says that it is ready."""
+        with (self.data_dir / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [SPARKOWL, "serve", "--data-dir", str(self.data_dir), "--port", "0"],
+                env=os.environ | self.settings,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[-1]
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def client(self, service: str = "athena") -> Any:
         return boto3.client(
@@ -64,25 +86,14 @@ def sparkowl(prepare: Callable[[Path], None] | None = None, **settings: str) -> 
     with tempfile.TemporaryDirectory(prefix="sparkowl-bench-") as folder:
         if prepare is not None:
             prepare(Path(folder) / "sparkowl.db")
-        environment = (
-            os.environ | NO_RATES | {f"SPARKOWL_{k.upper()}": v for k, v in settings.items()}
-        )
-        log = (Path(folder) / "server.log").open("w")
-        process = subprocess.Popen(
-            [SPARKOWL, "serve", "--data-dir", folder, "--port", "0"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+        environment = NO_RATES | {f"SPARKOWL_{k.upper()}": v for k, v in settings.items()}
+        server = Server(Path(folder), environment)
+        server.start()
         try:
-            assert process.stdout is not None
-            url = process.stdout.readline().split()[-1]
-            yield Server(url, Path(folder), _exports(folder))
+            server.environment = _exports(folder)
+            yield server
         finally:
-            process.terminate()
-            process.wait()
-            log.close()
+            server.end()
 
 
 def _exports(folder: str) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.agent.conftest import eventually
 
-from sparkowl.agent.messages import Ended, Progress
+from sparkowl.agent.messages import Ended, Failed, Progress, decode
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -89,3 +90,38 @@ def test_a_driver_does_not_wait_for_ever_for_its_server(start: Start) -> None:
     assert (driver.run_dir / "exit.json").read_text() == (
         '{"reason": "The server stayed away too long."}'
     )
+
+
+def test_a_server_that_is_back_is_dialled_at_once_however_long_it_was_away(driver: Driver) -> None:
+    driver.run("1")
+    driver.server.close()
+    # Long enough for the pauses between dials to have grown to seconds.
+    log = driver.base / "agent.log"
+    before = log.read_text().count("The link is down")
+    eventually(lambda: log.read_text().count("The link is down") >= before + 6)
+    dials = driver.server.dials
+    driver.server.open()
+    opened = time.monotonic()
+    eventually(lambda: driver.server.dials > dials)
+    assert time.monotonic() - opened < 1.5
+    assert driver.run("1").value == "1"
+
+
+def test_idle_time_counts_from_the_end_of_the_last_calculation(start: Start) -> None:
+    driver = start(away_idle_s=1.5, away_busy_s=60.0)
+    driver.ready()
+    running = driver.start(
+        "import pathlib, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path('go').exists():\n    time.sleep(0.01)"
+    )
+    driver.until_stdout(running, "begun")
+    driver.server.close()
+    time.sleep(2)  # longer than it may be alone when idle: real time is what this is about
+    assert driver.agent.poll() is None
+    ended_at = time.monotonic()
+    (driver.run_dir / "work" / "go").touch()
+    assert driver.agent.wait(30) == 0
+    assert time.monotonic() - ended_at > 1.4
+    left = [decode(f.read_text()) for f in sorted((driver.run_dir / "outbox").iterdir())]
+    assert [type(fact) for fact in left] == [Ended, Failed]
+    assert left[0].outcome == "completed"  # type: ignore[union-attr]

@@ -118,3 +118,47 @@ def test_half_a_character_is_replaced() -> None:
     frame = json.dumps({"kind": "failed", "seq": 1, "reason": "a\ud800b"})
 
     assert decode(frame) == Failed(seq=1, reason="a?b")
+
+
+#: As an agent of 0.1.0 and its server wrote them. An agent outlives an upgrade of its server, so
+#: these are read for as long as one may run: never change a line, only add those of a release.
+OF_0_1_0 = {
+    "welcome": '{"kind": "welcome"}',
+    "adopt": '{"kind": "adopt", "session_id": "s", "work_group": "g", "engine_version": "e", '
+    '"started_at": "2026-01-01T00:00:00+00:00", "properties": {"a": "b"}, "buckets": {"c": "/d"}}',
+    "run": '{"kind": "run", "calculation_id": "c", "code": "1", "output_dir": "/o", '
+    '"buckets": {"c": "/d"}}',
+    "cancel": '{"kind": "cancel", "calculation_id": "c"}',
+    "stop": '{"kind": "stop"}',
+    "ack": '{"kind": "ack", "seq": 7}',
+    "ready": '{"kind": "ready", "seq": 1, "marks": {"agent": 1.5}, "spark_version": "4.1", '
+    '"java_version": "21", "python_version": "3.11", "archive": "used", "isolation": "Landlock"}',
+    "failed": '{"kind": "failed", "seq": 2, "reason": "The kernel died."}',
+    "adopted": '{"kind": "adopted", "seq": 3, "session_id": "s"}',
+    "started": '{"kind": "started", "seq": 4, "calculation_id": "c", "at": 1.5}',
+    "ended": '{"kind": "ended", "seq": 5, "calculation_id": "c", "outcome": "failed", '
+    '"reason": "NameError: x", "at": 2.5, "began_at": 1.5}',
+    "executor": '{"kind": "executor", "seq": 6, "executor_id": "1", "cores": 2, '
+    '"started_at": 1.5, "ended_at": 0.0, "reason": ""}',
+    "progress": '{"kind": "progress", "calculation_id": "c", "percent": 40}',
+}
+
+
+def test_every_kind_of_the_last_release_is_pinned() -> None:
+    assert {kind.kind for kind in KINDS} >= set(OF_0_1_0)
+    assert all(json.loads(frame)["kind"] == kind for kind, frame in OF_0_1_0.items())
+
+
+@pytest.mark.parametrize("kind", OF_0_1_0)
+def test_a_frame_of_the_last_release_is_read(kind: str) -> None:
+    """Whole: what it says is in the message, and what came later has its default."""
+    message = decode(OF_0_1_0[kind])
+
+    assert json.loads(encode(message)).items() >= json.loads(OF_0_1_0[kind]).items()
+
+
+@pytest.mark.parametrize("kind", OF_0_1_0)
+def test_a_member_of_a_later_release_is_ignored(kind: str) -> None:
+    later = json.loads(OF_0_1_0[kind]) | {"of_a_later_release": {"any": ["thing"]}}
+
+    assert decode(json.dumps(later)) == decode(OF_0_1_0[kind])

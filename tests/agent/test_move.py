@@ -54,7 +54,7 @@ async def linked(tmp_path: Path, first: Dialled) -> AsyncIterator[tuple[Path, as
         url_file=url_file,
         outbox=Outbox(tmp_path / "outbox"),
         on_command=lambda command: heard.set() if isinstance(command, Run) else None,
-        may_be_away_s=lambda: 60.0,
+        gives_up_at=lambda heard_at: heard_at + 60.0,
     )
     running = asyncio.create_task(link.run(), name="link")
     try:

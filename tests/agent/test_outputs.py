@@ -295,4 +295,18 @@ def test_a_folder_under_the_name_of_an_output_fails_the_calculation(
     outputs = Outputs(spool / "c", tmp_path / "out", LIMIT)
     outputs.close()
     assert outputs.trouble == "The calculation's output could not be stored: Is a directory."
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["stdout"]
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["result.json", "stderr", "stdout"]
+    assert (spool / "c" / "stdout").exists()
+
+
+def test_what_cannot_be_stored_stays_complete_in_the_spool(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where a folder should be")
+    outputs = Outputs(tmp_path / "spool" / "c", tmp_path / "out", LIMIT)
+
+    outputs.text("stdout", "all of it")
+    outputs.close()
+
+    assert outputs.trouble
+    assert (tmp_path / "spool" / "c" / "stdout").read_text() == "all of it"
+    assert json.loads((tmp_path / "spool" / "c" / "result.json").read_text()) == {"outputs": []}

@@ -15,7 +15,7 @@ import pytest
 
 from sparkowl.domain.ids import DriverId, new_driver_id
 from sparkowl.launchers import processes
-from sparkowl.launchers.base import Launcher, LaunchSpec
+from sparkowl.launchers.base import Launcher, LaunchSpec, Left
 from sparkowl.launchers.fake import FakeChannel, FakeLauncher
 from sparkowl.launchers.local import LocalLauncher, LocalSettings
 
@@ -198,3 +198,60 @@ async def test_a_launcher_says_what_its_drivers_are_kept_from(make: Make, tmp_pa
     assert isolation.in_force
     assert isolation.problems == ()
     assert isolation.guards_paths == (isolation.missing is None)
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_many_are_found_as_one_is(make: Make, tmp_path: Path) -> None:
+    launcher, specs = make(tmp_path), [a_spec(), a_spec()]
+    handles = {spec.driver_id: await launcher.launch(spec) for spec in specs}
+    ids = [new_driver_id(), *handles]
+
+    found = await launcher.find_all(ids)
+    none = await launcher.find_all([])
+    for handle in handles.values():
+        await launcher.stop(handle, grace_s=5)
+    after = await launcher.find_all(ids)
+
+    assert {k: json.loads(v) for k, v in found.items()} == {
+        k: json.loads(v) for k, v in handles.items()
+    }
+    assert (none, after) == ({}, {})
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_what_a_driver_left_is_taken_when_it_is_dead_and_before_it_is_cleared(
+    make: Make, tmp_path: Path
+) -> None:
+    launcher = make(tmp_path)
+    handle = await launcher.launch(a_spec())
+    seen: list[bool] = []
+
+    async def take() -> None:
+        seen.append((await launcher.observe(handle)).alive)
+        await launcher.left(handle)
+
+    await launcher.stop(handle, grace_s=5, take=take)
+
+    assert seen == [False]
+    assert await launcher.left(handle) == Left()
+    assert await launcher.left_outputs(handle, "c") == {}
+
+
+@pytest.mark.parametrize("make", LAUNCHERS)
+async def test_what_could_not_be_taken_is_not_cleared(make: Make, tmp_path: Path) -> None:
+    launcher = make(tmp_path)
+    handle = await launcher.launch(a_spec())
+
+    async def cannot() -> None:
+        raise OSError("the database is away")
+
+    with pytest.raises(OSError, match="away"):
+        await launcher.stop(handle, grace_s=5, take=cannot)
+    taken: list[Left] = []
+
+    async def take() -> None:
+        taken.append(await launcher.left(handle))
+
+    await launcher.stop(handle, grace_s=5, take=take)
+
+    assert len(taken) == 1

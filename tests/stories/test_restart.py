@@ -195,3 +195,107 @@ async def test_a_repeated_request_finds_its_session_after_a_restart(tmp_path: Pa
         await w.restart()
 
         assert await w.start(ClientRequestToken="t" * 40) == session_id
+
+
+async def test_a_calculation_that_ended_before_its_driver_died_is_completed(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        calculation_id = await w.calculate(session_id, "hang")
+        driver_id = (await w.driver(session_id)).id
+
+        await w.crash()
+        w.launcher.complete(driver_id)
+        await w.launcher.kill(driver_id)
+        await w.restart()
+
+        calculation = await w.calculation(calculation_id)
+        assert calculation.state == "COMPLETED"
+        assert w.outputs(calculation)["stdout"] == b"hang"
+        assert await w.state(session_id) == "FAILED"
+
+
+async def test_why_a_driver_ended_alone_is_the_sessions_reason(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        driver_id = (await w.driver(session_id)).id
+
+        await w.crash()
+        w.launcher.fail(driver_id, "The server stayed away too long.")
+        await w.launcher.kill(driver_id)
+        await w.restart()
+
+        session = await w.session(session_id)
+        assert session.state == "FAILED"
+        assert session.reason == f"{UNHEALTHY}. The server stayed away too long."
+
+
+async def test_a_session_that_was_ending_keeps_what_its_calculation_came_to(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        calculation_id = await w.calculate(session_id, "hang")
+        driver_id = (await w.driver(session_id)).id
+        await w.crash()
+        w.launcher.complete(driver_id)
+        await w.call("TerminateSession", SessionId=session_id)
+
+        await w.restart()
+
+        assert await w.state(session_id) == "TERMINATED"
+        assert (await w.calculation(calculation_id)).state == "COMPLETED"
+
+
+async def test_what_is_no_fact_of_the_drivers_own_is_passed_over(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        session_id, other_id = await w.start(), await w.start()
+        foreign = await w.calculate(other_id, "hang")
+        driver_id = (await w.driver(session_id)).id
+
+        await w.crash()
+        w.launcher.leave(driver_id, "nonsense", '{"kind": "stop"}', '{"kind": "ended"}', "[" * 9999)
+        w.launcher.leave(
+            driver_id,
+            f'{{"kind": "ended", "seq": 1, "calculation_id": "{foreign}", "outcome": "failed",'
+            ' "reason": "", "at": 1}',
+        )
+        await w.launcher.kill(driver_id)
+        await w.restart()
+
+        assert await w.state(session_id) == "FAILED"
+        assert (await w.calculation(foreign)).state == "RUNNING"
+
+
+async def test_outputs_that_the_driver_could_not_store_are_stored_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        w.launcher.knobs.stores_nothing = True
+        calculation_id = await w.calculate(session_id, "1")
+        before = w.outputs(await w.calculation(calculation_id))
+
+        await w.terminate(session_id)
+
+        calculation = await w.calculation(calculation_id)
+        assert set(before.values()) == {None}
+        assert calculation.state == "FAILED"
+        assert w.outputs(calculation)["stdout"] == b"1"
+
+
+async def test_a_clean_stop_that_keeps_sessions_tells_them_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path, pool=1) as w:
+        idle_id = await w.start()
+        busy_id = await w.start()
+        calculation_id = await w.calculate(busy_id, "hang")
+        await w.advance(3)
+        [member] = await w.waiting()
+
+        await w.stop(keep_sessions=True)
+        gone = await w.launcher.find(member.id)
+        alive = w.launcher.alive
+        await w.restart()
+
+        assert (gone, alive) == (None, 2)
+        assert await w.state(idle_id) == "IDLE"
+        assert await w.state(busy_id) == "BUSY"
+        assert (await w.calculation(calculation_id)).state == "RUNNING"
+        await w.stop_calculation(calculation_id)

@@ -21,7 +21,7 @@ from sparkowl.agent.driver import Driver
 from sparkowl.agent.executors import ExecutorWatch
 from sparkowl.agent.folder import Folder, write_plain
 from sparkowl.agent.launch import DriverLost, Launched
-from sparkowl.agent.link import Link, ServerGone
+from sparkowl.agent.link import Link, ServerAway, ServerGone
 from sparkowl.agent.messages import (
     Adopt,
     Adopted,
@@ -65,7 +65,7 @@ class Agent:
             url_file=self._folder.server_url,
             outbox=self._outbox,
             on_command=self._on_command,
-            may_be_away_s=self._may_be_away_s,
+            gives_up_at=self._gives_up_at,
         )
 
     async def run(self) -> int:
@@ -98,6 +98,9 @@ class Agent:
             (link if link.done() else serving).result()
         except DriverLost as lost:
             return await self._failed(str(lost))
+        except ServerAway as away:
+            log.warning("%s", away)
+            return await self._left_alone(str(away))
         except ServerGone as gone:
             log.warning("%s", gone)
             return await self._stopped(str(gone))
@@ -112,6 +115,14 @@ class Agent:
         await self._driver.stop()
         await self._outbox.emptied(_PARTING_WORDS_S)
         self._say_why(reason)
+        return 0
+
+    async def _left_alone(self, reason: str) -> int:
+        """Nobody hears the last facts now: they stay in the outbox, where the next server looks."""
+        self._say_why(reason)
+        self._abort("failed", reason)
+        self._outbox.put(Failed, reason=reason)
+        await self._driver.stop()
         return 0
 
     async def _failed(self, reason: str) -> int:
@@ -224,9 +235,13 @@ class Agent:
             await asyncio.sleep(_TIDY_EVERY_S)
             self._driver.trim_logs()
 
-    def _may_be_away_s(self) -> float:
-        busy = self._runner is not None and self._runner.busy
-        return self._spec.away_busy_s if busy else self._spec.away_idle_s
+    def _gives_up_at(self, last_heard: float) -> float:
+        """A calculation may end while the server is away; only then the driver is idle."""
+        if self._runner is None:
+            return last_heard + self._spec.away_idle_s
+        if self._runner.busy:
+            return last_heard + self._spec.away_busy_s
+        return max(last_heard, self._runner.last_end) + self._spec.away_idle_s
 
 
 def _archive_state(archive: Path | None, *, sharing: bool) -> str:
@@ -247,7 +262,7 @@ async def report_failure(spec: DriverSpec, reason: str) -> int:
         url_file=folder.server_url,
         outbox=outbox,
         on_command=lambda _command: None,
-        may_be_away_s=lambda: _LAST_WORDS_S,
+        gives_up_at=lambda heard: heard + _LAST_WORDS_S,
     )
     talking = asyncio.create_task(link.run(), name="link")
     await outbox.emptied(_LAST_WORDS_S)

@@ -37,6 +37,8 @@ _PATH: Final = "/_sparkowl/drivers/{driver_id}/link"
 _UNKNOWN: Final = frozenset({401, 403, 404, 410})
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
+#: How often a link that waits looks whether a server has announced itself.
+_LOOK_EVERY_S: Final = 0.1
 #: A connection that lasted this long was a good one.
 _STEADY_S: Final = 5.0
 #: How often the link looks whether another server has taken over.
@@ -50,6 +52,10 @@ class ServerGone(Exception):
     """The server does not want this driver, or was away too long. The message says which."""
 
 
+class ServerAway(ServerGone):
+    """The server was away too long. It may come back, and read then what became of the driver."""
+
+
 class Link:
     def __init__(  # noqa: PLR0913 - all by name, and each a different thing
         self,
@@ -59,14 +65,16 @@ class Link:
         url_file: Path,
         outbox: Outbox,
         on_command: Callable[[Command], None],
-        may_be_away_s: Callable[[], float],
+        gives_up_at: Callable[[float], float],
     ) -> None:
+        """``gives_up_at`` says until when to wait for a server that was last heard of at a moment;
+        both are of the monotonic clock."""
         self._path = _PATH.format(driver_id=driver_id)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._url_file = url_file
         self._outbox = outbox
         self._on_command = on_command
-        self._may_be_away_s = may_be_away_s
+        self._gives_up_at = gives_up_at
         self._news: Progress | None = None
         self._last_heard = time.monotonic()
         self._acknowledged = False
@@ -87,6 +95,7 @@ class Link:
         pause = _FIRST_PAUSE_S
         while True:
             began = time.monotonic()
+            announced = self._announced_at()
             self._acknowledged = False
             welcomed = await self._one_connection()
             lasted = time.monotonic() - began > _STEADY_S
@@ -94,12 +103,35 @@ class Link:
                 # Else not: a server whose disk is full welcomes us, fails, and would be dialled
                 # ten times a second.
                 pause = _FIRST_PAUSE_S
-            left = self._may_be_away_s() - (time.monotonic() - self._last_heard)
+            left = self._gives_up_at(self._last_heard) - time.monotonic()
             if left <= 0:
-                raise ServerGone("The server stayed away too long.")
-            # Jitter: after a restart of the server not every driver dials at the same moment.
-            await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))  # noqa: S311
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+                raise ServerAway("The server stayed away too long.")
+            # Jitter: not every driver dials at the same moment.
+            wait = min(pause * random.uniform(0.5, 1.0), left)  # noqa: S311
+            if await self._announced_anew(announced, within_s=wait):
+                pause = _FIRST_PAUSE_S
+            else:
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _announced_anew(self, before: object, *, within_s: float) -> bool:
+        """Wait; True at once when a server has written where it is, also if it is where it was.
+
+        So every driver is back within a moment of a restart, however long it had waited before.
+        """
+        ends = time.monotonic() + within_s
+        while (left := ends - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, _LOOK_EVERY_S))
+            if self._announced_at() != before:
+                return True
+        return False
+
+    def _announced_at(self) -> object:
+        """Differs after each announcement: the file is replaced, never rewritten."""
+        try:
+            found = self._url_file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     async def _one_connection(self) -> bool:
         """Dial and talk until the connection ends, or the driver is another server's; whether the

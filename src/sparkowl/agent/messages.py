@@ -8,6 +8,11 @@ Facts (agent to server) carry a ``seq``; the agent keeps each until an :class:`A
 repeats what is not covered after a reconnect. :class:`Progress` is only news: it has no ``seq`` and
 may be lost.
 
+Either side may be of another version: a server that was upgraded talks with agents that an earlier
+one started. So a released message only ever grows. A member that is not known is ignored, a new one
+has a default that says what its absence meant, and none is renamed, removed or given another type;
+``tests/agent/test_messages.py`` pins the frames of each release.
+
 This is the one module of the room that the server imports: standard library only.
 """
 

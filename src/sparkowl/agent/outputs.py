@@ -4,7 +4,8 @@ They are written to the driver's spool and appear at once where the server wants
 link (a copy where the two places do not share a file system). User code may write there, so it is a
 :class:`~sparkowl.agent.landing.Landing`. All three exist from the start, are complete at the end,
 and are bounded in size. That a disk is full is remembered, never raised: the calculation fails, the
-session lives.
+session lives. What was spooled and cannot be stored stays in the spool, and the server tries once
+more when the driver ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 import re
 import shutil
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +126,8 @@ class Outputs:
         self._limit = limit_bytes
         #: Why something could not be stored, once it could not.
         self.trouble = ""
+        #: The spool cannot be written any more. Where only the storing fails, it goes on.
+        self._broken = False
         self._streams: dict[str, Stream] = {}
         self._copied: set[str] = set()
         self._displayed: list[dict[str, Any]] = []
@@ -135,9 +137,13 @@ class Outputs:
 
     def _open(self) -> None:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._landing = Landing(self._output_dir)
         for name, shape in (("stdout", Stream), ("stderr", Folded)):
             self._streams[name] = shape(self._spool / name, self._limit)
+        try:
+            self._landing = Landing(self._output_dir)
+        except OSError as error:
+            self._remember(error)
+        for name in self._streams:
             self._show(name)
         # Already now: whatever happens from here on, all three can be read.
         self._write_results()
@@ -192,7 +198,7 @@ class Outputs:
     def refresh(self) -> None:
         """Bring copies up to date, where the outputs could not be linked."""
         for name in self._copied:
-            self._guard(partial(self._copy, name))
+            self._copy(name)
 
     def close(self) -> None:
         """Complete all three. Whatever could not be stored is in :attr:`trouble`."""
@@ -220,7 +226,8 @@ class Outputs:
 
     def _show(self, name: str) -> None:
         """Let the spooled file appear in the output folder."""
-        assert self._landing is not None
+        if self._landing is None:
+            return
         try:
             self._landing.link(self._spool / name, name)
         except OSError:
@@ -228,17 +235,26 @@ class Outputs:
             self._copy(name)
 
     def _copy(self, name: str) -> None:
-        assert self._landing is not None
-        self._landing.copy(self._spool / name, name)
+        if self._landing is None:
+            return
+        try:
+            self._landing.copy(self._spool / name, name)
+        except OSError as error:
+            self._remember(error)
 
     def _guard(self, act: Any) -> None:
-        if self.trouble:
+        if self._broken:
             return
         try:
             act()
         except OSError as error:
-            reason = error.strerror or str(error)
-            self.trouble = f"The calculation's output could not be stored: {reason}."
+            self._broken = True
+            self._remember(error)
+
+    def _remember(self, error: OSError) -> None:
+        """The first trouble is the cause; later ones are consequences."""
+        reason = error.strerror or str(error)
+        self.trouble = self.trouble or f"The calculation's output could not be stored: {reason}."
 
 
 def _size(value: Any) -> int:

@@ -60,8 +60,10 @@ class Runner:
         self._waiting: asyncio.Queue[Run] = asyncio.Queue()
         self._cancelled: set[str] = set()
         self._current: _Calculation | None = None
-        #: How many blocks have ended.
+        #: How many blocks have ended...
         self.ended = 0
+        #: ...and when the last one did, by the monotonic clock; 0: none has.
+        self.last_end = 0.0
 
     @property
     def busy(self) -> bool:
@@ -142,6 +144,7 @@ class Runner:
             outcome, reason = "failed", calculation.outputs.trouble
         self._current = None
         self.ended += 1
+        self.last_end = time.monotonic()
         if calculation.report_start is not None:
             calculation.report_start.cancel()
         self._outbox.put(

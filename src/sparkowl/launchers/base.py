@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +57,24 @@ class Observation:
     ended: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a driver that has ended left behind, to be taken before it is cleared away.
+
+    An agent wrote it, perhaps while no server was there; but user code may have had its hands in
+    it, so it is no more to be trusted than what comes over a link.
+    """
+
+    #: Frames of facts that no server acknowledged, in the order in which they happened.
+    facts: Sequence[str] = ()
+    #: Calculations of which outputs are left: they were not stored, or not completely.
+    calculations: Sequence[str] = ()
+
+
+#: Takes what is left of a driver.
+Take = Callable[[], Awaitable[None]]
+
+
 class Launcher(Protocol):
     """Verbs on one driver each.
 
@@ -78,17 +96,35 @@ class Launcher(Protocol):
         ...
 
     async def find(self, driver_id: DriverId) -> str | None:
-        """The handle of a driver that was launched, perhaps by an earlier server; None: no such."""
+        """The handle of a driver that was launched, perhaps by an earlier server; None: no such.
+
+        A driver that is found is told where the server is.
+        """
+        ...
+
+    async def find_all(self, driver_ids: Collection[DriverId]) -> Mapping[DriverId, str]:
+        """:meth:`find` for many at once, in the time of one; those that are not there are left
+        out."""
         ...
 
     async def observe(self, handle: str) -> Observation:
         """Look at the driver. One that is gone is an observation, not an error."""
         ...
 
-    async def stop(self, handle: str, *, grace_s: float) -> None:
+    async def left(self, handle: str) -> Left:
+        """What a driver that has ended left. Of one that was stopped: nothing."""
+        ...
+
+    async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
+        """What is left of a calculation's outputs, by name."""
+        ...
+
+    async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
         """End the driver and everything it started, by force after ``grace_s``.
 
         When this returns nothing of it is left: no process, no folder. Stopping what is gone
-        already is a success and clears what it left behind.
+        already is a success and clears what it left behind. ``take`` is called in between, when
+        no process of it lives and before what it left is cleared; what it raises stops the
+        clearing.
         """
         ...

@@ -10,14 +10,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparkowl.agent import messages
 from sparkowl.agent.messages import Adopt, Cancel, Command, Outcome, Run, Stop, Welcome
 from sparkowl.domain.ids import DriverId
-from sparkowl.launchers.base import Isolation, Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers.base import (
+    Isolation,
+    Launcher,
+    LaunchError,
+    LaunchSpec,
+    Left,
+    Observation,
+    Take,
+)
 
 #: Hands the driver's end of a link to the server, which serves it until it closes.
 Dial = Callable[[DriverId, str, "FakeChannel"], Awaitable[None]]
@@ -39,6 +47,8 @@ class Knobs:
     fails_to_start: str | None = None
     #: The driver never answers an Adopt.
     never_adopts: bool = False
+    #: Outputs cannot be stored where they belong, and stay with the driver.
+    stores_nothing: bool = False
     #: Nothing keeps user code from the server's files, for this reason.
     unisolated: str | None = None
 
@@ -107,16 +117,32 @@ class FakeLauncher:
         await driver.redirect(self._dial)
         return json.dumps({"v": 1, "fake": driver_id})
 
+    async def find_all(self, driver_ids: Collection[DriverId]) -> Mapping[DriverId, str]:
+        found = {driver_id: await self.find(driver_id) for driver_id in driver_ids}
+        return {driver_id: handle for driver_id, handle in found.items() if handle is not None}
+
     async def observe(self, handle: str) -> Observation:
         driver = self._drivers.get(json.loads(handle)["fake"])
         if driver is None or not driver.alive:
             return Observation(alive=False, ended="The fake driver ended.")
         return Observation(alive=True)
 
-    async def stop(self, handle: str, *, grace_s: float) -> None:
+    async def left(self, handle: str) -> Left:
+        driver = self._drivers.get(json.loads(handle)["fake"])
+        return Left() if driver is None else driver.left()
+
+    async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
+        driver = self._drivers.get(json.loads(handle)["fake"])
+        return {} if driver is None else driver.spool.get(calculation_id, {})
+
+    async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
         driver = self._drivers.get(json.loads(handle)["fake"])
         if driver is not None:
             await driver.end()
+        if take is not None:
+            await take()
+        if driver is not None:
+            driver.clear()
 
     def adopt_of(self, driver_id: str) -> Adopt | None:
         """What the driver was told when it became a session's."""
@@ -125,6 +151,18 @@ class FakeLauncher:
     async def kill(self, driver_id: str) -> None:
         """The driver dies without a word."""
         await self._drivers[driver_id].end()
+
+    def complete(self, driver_id: str) -> None:
+        """What hangs there comes to a good end."""
+        self._drivers[driver_id].complete()
+
+    def fail(self, driver_id: str, reason: str) -> None:
+        """The driver finds that it is lost, or alone."""
+        self._drivers[driver_id].fail(reason)
+
+    def leave(self, driver_id: str, *frames: str) -> None:
+        """Put something among the facts that the driver will leave."""
+        self._drivers[driver_id].planted.extend(frames)
 
     async def cut(self, driver_id: str) -> None:
         """The driver's link breaks; the driver lives on."""
@@ -159,6 +197,10 @@ class _FakeDriver:
         self._channel = FakeChannel()
         self._seq = 0
         self._unacknowledged: dict[int, messages.Fact] = {}
+        #: Outputs that could not be stored, by calculation and name.
+        self.spool: dict[str, dict[str, bytes]] = {}
+        #: What somebody else put among its facts.
+        self.planted: list[str] = []
         self._running: Run | None = None
         self._seen: set[str] = set()
         self._canceled_early: set[str] = set()
@@ -191,6 +233,20 @@ class _FakeDriver:
     async def end(self) -> None:
         self.alive = False
         await self._channel.close()
+
+    def left(self) -> Left:
+        facts = tuple(map(messages.encode, self._unacknowledged.values()))
+        return Left(facts=(*self.planted, *facts), calculations=tuple(self.spool))
+
+    def clear(self) -> None:
+        self._unacknowledged.clear()
+        self.planted.clear()
+        self.spool.clear()
+
+    def complete(self) -> None:
+        if self._running is not None:
+            run, self._running = self._running, None
+            self._finish(run, "completed", "")
 
     async def _serve(self, channel: FakeChannel) -> None:
         while (text := await channel.to_driver.get()) is not None:
@@ -227,7 +283,7 @@ class _FakeDriver:
             return
         self._reported_ready = True
         if self._knobs.fails_to_start is not None:
-            self._fail(self._knobs.fails_to_start)
+            self.fail(self._knobs.fails_to_start)
             return
         self._fact(
             messages.Ready(
@@ -267,7 +323,7 @@ class _FakeDriver:
         if run.code == "hang":
             self._running = run
         elif run.code.startswith("die "):
-            self._fail(run.code.removeprefix("die "))
+            self.fail(run.code.removeprefix("die "))
         elif run.code.startswith("fail "):
             self._finish(run, "failed", run.code.removeprefix("fail "))
         else:
@@ -280,16 +336,24 @@ class _FakeDriver:
         elif calculation_id not in self._seen:
             self._canceled_early.add(calculation_id)
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """Report that the driver is lost. As a real one it lingers, to hand the report in."""
         self._fact(messages.Failed(seq=self._next(), reason=reason))
 
     def _finish(self, run: Run, outcome: Outcome, reason: str) -> None:
+        written = {
+            "stdout": (run.code if outcome == "completed" else "").encode(),
+            "stderr": reason.encode(),
+            "result.json": b"{}",
+        }
+        if self._knobs.stores_nothing:
+            self.spool[run.calculation_id] = written
+            self._end(run.calculation_id, "failed", "The output could not be stored.")
+            return
         folder = Path(run.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "stdout").write_text(run.code if outcome == "completed" else "")
-        (folder / "stderr").write_text(reason)
-        (folder / "result.json").write_text("{}")
+        for name, content in written.items():
+            (folder / name).write_bytes(content)
         self._end(run.calculation_id, outcome, reason)
 
     def _end(self, calculation_id: str, outcome: Outcome, reason: str) -> None:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +19,16 @@ from typing import Any, Final
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
-from sparkowl.launchers import host, processes
-from sparkowl.launchers.base import Isolation, Launcher, LaunchError, LaunchSpec, Observation
+from sparkowl.launchers import host, processes, remains
+from sparkowl.launchers.base import (
+    Isolation,
+    Launcher,
+    LaunchError,
+    LaunchSpec,
+    Left,
+    Observation,
+    Take,
+)
 from sparkowl.launchers.users import Users
 
 #: Of user code: what it writes is for its own user, or for the group of the buckets.
@@ -29,6 +37,9 @@ _SHARED_UMASK: Final = 0o007
 
 #: A killed process is gone at once, unless the kernel holds it in a system call.
 _KILLED_S: Final = 1.0
+
+#: Beside the limit of an output: an error's text, what says that it was cut, JSON's own characters.
+_BESIDE_OUTPUT_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,14 +193,23 @@ class LocalLauncher:
         return self._settings.users.by_name[name]
 
     async def find(self, driver_id: DriverId) -> str | None:
-        """Found by its tag; told where the server is now, as its port may have changed."""
-        for pid in await self._processes(driver_id):
-            if _is_agent(pid, driver_id):
-                # Without its folder it cannot be told, and ends when nobody welcomes it.
-                with suppress(FileNotFoundError):
-                    self._announce(driver_id)
-                return _handle(driver_id, pid)
-        return None
+        return (await self.find_all([driver_id])).get(driver_id)
+
+    async def find_all(self, driver_ids: Collection[DriverId]) -> Mapping[DriverId, str]:
+        """Found by their tags; told where the server is now, as its port may have changed."""
+        return await asyncio.to_thread(self._find_all, driver_ids) if driver_ids else {}
+
+    def _find_all(self, driver_ids: Collection[DriverId]) -> Mapping[DriverId, str]:
+        folders = {str(one): self._run_dir(one) for one in driver_ids}
+        found = {}
+        for driver_id, pids in processes.of_drivers(folders).items():
+            for pid in pids:
+                if _is_agent(pid, driver_id):
+                    # Without its folder it cannot be told, and ends when nobody welcomes it.
+                    with suppress(FileNotFoundError):
+                        self._announce(driver_id)
+                    found[DriverId(driver_id)] = _handle(driver_id, pid)
+        return found
 
     async def observe(self, handle: str) -> Observation:
         place = json.loads(handle)
@@ -199,7 +219,23 @@ class LocalLauncher:
             return Observation(alive=False, ended=_exit_sentence(code))
         return Observation(alive=processes.started_at(place["pid"]) == place["started_at"])
 
-    async def stop(self, handle: str, *, grace_s: float) -> None:
+    async def left(self, handle: str) -> Left:
+        where = self._settings.drivers_dir, json.loads(handle)["driver_id"]
+        return Left(
+            facts=tuple(await asyncio.to_thread(remains.facts, *where)),
+            calculations=tuple(await asyncio.to_thread(remains.calculations, *where)),
+        )
+
+    async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
+        return await asyncio.to_thread(
+            remains.outputs,
+            self._settings.drivers_dir,
+            json.loads(handle)["driver_id"],
+            calculation_id,
+            self._settings.output_limit_bytes + _BESIDE_OUTPUT_BYTES,
+        )
+
+    async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
         place = json.loads(handle)
         if (await self.observe(handle)).alive:
             processes.kill([place["pid"]], signal.SIGTERM)
@@ -212,6 +248,8 @@ class LocalLauncher:
         child = self._children.pop(place["pid"], None)
         if child is not None:
             await asyncio.to_thread(child.wait)
+        if take is not None:
+            await take()
         run_dir = self._run_dir(place["driver_id"])
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,17 +24,23 @@ def of_driver(driver_id: str, folder: Path) -> list[int]:
     User code may start a program with an empty environment; that one is still found where it
     stands. One that does both, clears its environment and goes elsewhere, is not.
     """
-    tag = f"{TAG}={driver_id}".encode()
-    found = []
+    return of_drivers({driver_id: folder})[driver_id]
+
+
+def of_drivers(folders: Mapping[str, Path]) -> Mapping[str, list[int]]:
+    """:func:`of_driver` for each of several drivers, in one look at all processes."""
+    tags = {f"{TAG}={driver_id}".encode(): driver_id for driver_id in folders}
+    found: dict[str, list[int]] = {driver_id: [] for driver_id in folders}
     for entry in PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            tagged = tag in (entry / "environ").read_bytes().split(b"\0")
-            if tagged or (entry / "cwd").readlink().is_relative_to(folder):
-                found.append(int(entry.name))
-        except OSError:
-            continue
+        if entry.name.isdigit():
+            # One that just ended, or somebody else's.
+            with suppress(OSError):
+                variables = (entry / "environ").read_bytes().split(b"\0")
+                at = (entry / "cwd").readlink()
+                theirs = {tags[variable] for variable in variables if variable in tags}
+                theirs |= {of for of, folder in folders.items() if at.is_relative_to(folder)}
+                for driver_id in theirs:
+                    found[driver_id].append(int(entry.name))
     return found
 
 

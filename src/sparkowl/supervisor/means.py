@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from sparkowl.agent import messages
 from sparkowl.clock import Clock
-from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Role, Roles
@@ -53,24 +51,6 @@ class Means:
         """Whether the host has room for one more driver that starts."""
         starting = drivers.count_starting(tx)
         return starting < self.starts_at_once and self.launcher.room(starting) is None
-
-
-async def end_driver(means: Means, driver: Driver, *, reason: str | None) -> None:
-    """End the driver and write that it ended. What it left behind is gone afterwards."""
-    # Asked first over its link, where it can still hand in what it has; then by the launcher.
-    await means.links.send_once(driver.id, "stop", messages.Stop())
-    handle = driver.handle or await means.launcher.find(driver.id)
-    if handle is not None:
-        await means.launcher.stop(handle, grace_s=means.stop_grace_s)
-    now = means.clock.now()
-
-    def write(tx: Connection) -> None:
-        if reason is not None:
-            drivers.set_reason(tx, driver.id, reason)
-        drivers.set_ended(tx, driver.id, now)
-
-    await means.store.write(write)
-    await means.links.forget(driver.id)
 
 
 def bucket_folders(files: Files, role: Role | None = None) -> Mapping[str, str]:

@@ -1,13 +1,15 @@
 """The outputs of a calculation whose driver cannot write them any more.
 
 A calculation's three objects exist in every terminal state. The agent writes them; where it died
-first, what it had written stays and the rest is filled in here, before the state is written.
+first, what it had written stays, what it had still in its spool is stored, and the rest is filled
+in here, before the state is written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -45,3 +47,16 @@ async def complete(files: Files, calculation: Calculation) -> None:
         bucket, key = split_uri(calculation.output(name))
         if not await asyncio.to_thread(files.exists, bucket, key):
             await asyncio.to_thread(files.put_bytes, bucket, key, _EMPTY[name])
+
+
+async def store(files: Files, calculation: Calculation, contents: Mapping[str, bytes]) -> None:
+    """Store what is left of the outputs; what is there already in full is not touched."""
+    for name, content in contents.items():
+        bucket, key = split_uri(calculation.output(name))
+        await asyncio.to_thread(_put_changed, files, bucket, key, content)
+
+
+def _put_changed(files: Files, bucket: str, key: str, content: bytes) -> None:
+    there = files.entry(bucket, key).size_bytes if files.exists(bucket, key) else None
+    if there != len(content) or files.read_bytes(bucket, key) != content:
+        files.put_bytes(bucket, key, content)

@@ -18,8 +18,9 @@ from sparkowl.domain.ids import new_driver_id
 from sparkowl.domain.sparks import OWN
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.store import drivers
+from sparkowl.supervisor.endings import end_driver
 from sparkowl.supervisor.jumps import Jumps
-from sparkowl.supervisor.means import Means, bucket_folders, end_driver
+from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Rest, Verdict, backoff_s
 
 log = logging.getLogger(__name__)

@@ -15,14 +15,15 @@ from sparkowl.domain import properties
 from sparkowl.domain import session as domain
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
-from sparkowl.domain.ids import SessionId, new_driver_id
+from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
 from sparkowl.domain.session import Event, Session, Situation
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, sessions
 from sparkowl.supervisor import outputs
+from sparkowl.supervisor.endings import end_driver, take_left
 from sparkowl.supervisor.jumps import Jumps
-from sparkowl.supervisor.means import Means, bucket_folders, end_driver
+from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,12 @@ LOOK_LINKED_S: Final = 15.0
 #: A block that was handed over usually reports its start at once, and then nobody needs to know
 #: that it was handed over: one write less on the way of a short block.
 SUBMITTED_AFTER_S: Final = 0.1
+#: A driver that lives and does not dial is told again where to, this often.
+GUIDE_EVERY_S: Final = 5.0
 #: A session that has not come to rest after this many steps is a bug; it is looked at later.
 MAX_STEPS: Final = 30
+#: Their driver is stopped, and then what it left is taken.
+_ENDING: Final = domain.TERMINAL | {domain.State.TERMINATING}
 
 
 class NotOurs(Done):
@@ -48,6 +53,8 @@ class Sessions:
     def __init__(self, means: Means, jumps: Jumps) -> None:
         self._means = means
         self._jumps = jumps
+        #: When the drivers without a link were last told where to dial.
+        self._guided: dict[DriverId, float] = {}
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
@@ -66,25 +73,28 @@ class Sessions:
     async def _leave(self, driver: Driver | None) -> Verdict:
         """Whatever we knew of it may be wrong by now."""
         if driver is not None:
+            self._guided.pop(driver.id, None)
             await self._means.links.forget(driver.id)
         return NotOurs()
 
     async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
         means = self._means
-
-        def read(tx: Connection) -> tuple[Session, Driver | None, Calculation | None]:
-            session = sessions.get(tx, session_id)
-            driver = drivers.of_session(tx, session_id)
-            return session, driver, calculations.active(tx, session_id)
-
-        session, driver, calculation = await means.store.read(read)
+        session, driver, calculation = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
+        if driver is not None and linked:
+            self._guided.pop(driver.id, None)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
         ours = session.server == means.server
         if ours and driver and not linked and driver.handle and driver.ended_at is None:
             observation = await means.launcher.observe(driver.handle)
             alive = observation.alive or await self._has_other_process(driver)
+            await self._guide(driver, alive=alive)
+            if not alive and session.state not in _ENDING:
+                # It may have done more than it could tell: what its end means depends on that.
+                await take_left(means, driver, driver.handle)
+                session, driver, calculation = await self._read(session_id)
+                assert driver is not None
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
         seen = Situation(
@@ -96,6 +106,17 @@ class Sessions:
         )
         return session, seen
 
+    async def _guide(self, driver: Driver, *, alive: bool) -> None:
+        """A server that slept may have told the driver, in the middle of launching it, to dial
+        there. So one that does not dial us is told again."""
+        if not alive:
+            self._guided.pop(driver.id, None)
+            return
+        now = self._means.clock.monotonic()
+        if now - self._guided.setdefault(driver.id, now) >= GUIDE_EVERY_S:
+            self._guided[driver.id] = now
+            await self._means.launcher.find(driver.id)
+
     async def _has_other_process(self, driver: Driver) -> bool:
         """Two servers may have launched it, when one slept in the middle of it. The first agent
         that ran is the driver, and the handle may be the other's."""
@@ -105,6 +126,16 @@ class Sessions:
             return False
         await means.store.write(lambda tx: drivers.attach(tx, driver.id, handle, was=was))
         return True
+
+    async def _read(
+        self, session_id: SessionId
+    ) -> tuple[Session, Driver | None, Calculation | None]:
+        def read(tx: Connection) -> tuple[Session, Driver | None, Calculation | None]:
+            session = sessions.get(tx, session_id)
+            driver = drivers.of_session(tx, session_id)
+            return session, driver, calculations.active(tx, session_id)
+
+        return await self._means.store.read(read)
 
     async def _take(self, step: domain.Step, session: Session, seen: Situation) -> Verdict | None:
         """Take the step. None: look again at once."""

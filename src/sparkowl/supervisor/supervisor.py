@@ -120,7 +120,7 @@ class Supervisor:
         for driver in left:
             means.links.expect(driver.id)
         # Looking for them also tells them where this server listens.
-        await asyncio.gather(*(means.launcher.find(driver.id) for driver in left))
+        await means.launcher.find_all([driver.id for driver in left])
         self._inherited.difference_update(inherited)
         for session_id in inherited:
             self._queue.wake(session_id)
