@@ -27,7 +27,8 @@ from tests.e2e.conftest import ENDED, GONE, Server, User, processes_of, wait_for
 
 from sparkowl import credentials
 
-pytestmark = pytest.mark.spark
+#: Two sessions, each with a real Spark, and others that come and go.
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 log = logging.getLogger(__name__)
 
 LEASE_S = 3
