@@ -6,14 +6,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.databases import new_place
 from tests.serving import Server, serving, until
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("server"), limits={"sessions": 500, "account_dpus": 500}
-    ) as running:
+def engine() -> str:
+    """The engine of the server's store; files that are told on both have a fixture of their own."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    url = new_place(engine, folder) if engine == "postgresql" else None
+    limits = {"sessions": 500, "account_dpus": 500}
+    with serving(folder, limits=limits, store={"url": url}) as running:
         yield running
 
 
