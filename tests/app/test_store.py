@@ -52,7 +52,9 @@ def test_the_commands_of_the_operator_work_on_it(tmp_path: Path, url: str) -> No
     place = ["--data-dir", str(tmp_path)]
     with serving(tmp_path, store={"url": url}) as server:
         key = server.principal("ann", ALLOWED)
-        server.client_of(key).start_session(**START)
+        athena = server.client_of(key)
+        session_id = athena.start_session(**START)["SessionId"]
+        until(lambda: state(athena, session_id) == "IDLE")
         used = command("usage", "--by", "principal", "--json", *place, environment=environment)
         listed = command("keys", "list", *place, environment=environment)
 

@@ -11,15 +11,15 @@ from tests.serving import Server, serving, until
 
 
 @pytest.fixture(scope="module")
-def engine() -> str:
-    """The engine of the server's store; files that are told on both have a fixture of their own."""
+def database() -> str:
+    """What the server's store is on; files that are told on both have a fixture of their own."""
     return "sqlite"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    url = new_place(engine, folder) if engine == "postgresql" else None
+    url = new_place(database, folder) if database == "postgresql" else None
     limits = {"sessions": 500, "account_dpus": 500}
     with serving(folder, limits=limits, store={"url": url}) as running:
         yield running

@@ -14,7 +14,8 @@ from tests.wire.conftest import state
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
     return str(request.param)
 
 

@@ -17,7 +17,8 @@ ROLE = "arn:aws:iam::000000000000:role/Spark"
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
     return str(request.param)
 
 

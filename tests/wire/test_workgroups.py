@@ -32,7 +32,8 @@ Make = Callable[..., str]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
     return str(request.param)
 
 
