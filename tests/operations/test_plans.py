@@ -85,9 +85,9 @@ def place(request: pytest.FixtureRequest, past: Path, tmp_path: Path) -> Iterato
         with closing(sqlite3.connect(path)) as database:
             database.execute("ANALYZE")
             database.commit()
-    database, caught = sqlite(path), Caught()
-    event.listen(database.engine, "before_cursor_execute", caught)
-    store = Store(database)
+    on_disk, caught = sqlite(path), Caught()
+    event.listen(on_disk.engine, "before_cursor_execute", caught)
+    store = Store(on_disk)
     yield Place(store, caught, path)
     store.close()
 

@@ -192,7 +192,11 @@ def _without_rows(connection: Connection) -> None:
     connection.execute(text("DELETE FROM schema"))
 
 
-@pytest.mark.parametrize("spoil", [_without_schema, _without_rows])
+def _of_before(connection: Connection) -> None:
+    connection.execute(text("UPDATE schema SET version = 3, oldest_version = 3"))
+
+
+@pytest.mark.parametrize("spoil", [_without_schema, _without_rows, _of_before])
 def test_a_database_that_does_not_say_whom_it_needs_is_refused(
     place: Place, spoil: Callable[[Connection], None]
 ) -> None:

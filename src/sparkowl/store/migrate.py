@@ -76,7 +76,8 @@ def is_current(connection: Connection, name: str) -> bool:
     if current is None or current in known:
         return current == scripts.get_current_head()
     schema = _schema(connection)
-    if schema is None:
+    if schema is None or schema.version <= VERSION:
+        # It says nothing, or nothing of what made it newer.
         raise NewerDatabase(
             f"{name} is at revision {current}, which this SparkOwl does not know. "
             "Use the SparkOwl that made it, or a newer one."

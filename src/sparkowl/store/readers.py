@@ -8,7 +8,7 @@ import threading
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sparkowl.store.engine import Database
 from sparkowl.store.writer import Job
@@ -53,28 +53,20 @@ class Readers:
     def _read(self, job: Job, connection: Connection | None) -> Connection | None:
         """Do one job; the connection for the next one, None where it was lost."""
         for _ in range(_TRIES):
-            job.error = None
             try:
-                if connection is None:
-                    connection = self._connect()
-                job.run(connection)
-                connection.rollback()
-            except DBAPIError as error:
+                connection = connection or self._connect()
+            except SQLAlchemyError as error:
                 job.error = error
-                if connection is None:
-                    break
-                connection.rollback()
-                if not error.connection_invalidated:
-                    break
-                log.warning("store connection lost", extra={"database": self._database.name})
-                connection.close()
-                connection = None
-            except BaseException as error:  # noqa: BLE001  it is handed to the caller
-                job.error = error
-                break
-            else:
-                break
-        return connection
+                return None
+            job.run(connection)
+            # Ends what SQLAlchemy counts as a transaction; each statement was one of its own.
+            connection.rollback()
+            if not job.lost_connection:
+                return connection
+            log.warning("store connection lost", extra={"database": self._database.name})
+            connection.close()
+            connection = None
+        return None
 
     def _connect(self) -> Connection:
         connection = self._database.engine.connect()

@@ -57,7 +57,7 @@ def _viewing(place: Place) -> Iterator[tuple[Connection, str]]:
             connection.exec_driver_sql(database.read_only)
             connection.exec_driver_sql(database.begin_view)
             yield connection, database.name
-            connection.exec_driver_sql("ROLLBACK")
+            connection.rollback()
     except migrate.NewerDatabase as error:
         raise NoDatabase(str(error)) from error
     except DatabaseError as error:

@@ -35,8 +35,17 @@ class Job:
         self._loop = loop
 
     def run(self, connection: Connection) -> None:
-        """Keep the result; an error is raised."""
-        self.result = self.context.run(self.work, connection)
+        """Keep the result, or the error."""
+        self.error = None
+        try:
+            self.result = self.context.run(self.work, connection)
+        except BaseException as error:  # noqa: BLE001  it is handed to the caller
+            self.error = error
+
+    @property
+    def lost_connection(self) -> bool:
+        """Whether the error is that the database hung up."""
+        return isinstance(self.error, DBAPIError) and self.error.connection_invalidated
 
     def answer(self) -> None:
         """Hand the result to the caller. One whose event loop has ended does not wait any more."""
@@ -129,12 +138,10 @@ class Writer:
 
     def _run_one(self, job: Job) -> None:
         self._connection.exec_driver_sql("SAVEPOINT one")
-        try:
-            job.run(self._connection)
-        except BaseException as error:
-            # Without a connection the whole batch is lost; other errors are the caller's alone.
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise
+        job.run(self._connection)
+        if job.error is not None:
+            if job.lost_connection:
+                # The whole batch is lost with it; other errors are the caller's alone.
+                raise job.error
             self._connection.exec_driver_sql("ROLLBACK TO one")
-            job.error = error
         self._connection.exec_driver_sql("RELEASE one")
