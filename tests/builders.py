@@ -13,6 +13,7 @@ from sparkowl.domain.arns import Account
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.ids import (
+    ServerId,
     SessionId,
     new_calculation_id,
     new_driver_id,
@@ -96,6 +97,7 @@ def make_context(store: Store, **changes: Any) -> Context:
     context = Context(
         store=store,
         clock=Manual(AT),
+        server=ServerId("server"),
         account=Account(),
         limits=Limits(),
         sparks=engines.sparks({}),

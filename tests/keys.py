@@ -14,6 +14,7 @@ from sparkowl.clock import Clock, System
 from sparkowl.config import DATABASE_FILE
 from sparkowl.domain.policy import Policy, parse
 from sparkowl.store import Store
+from sparkowl.store.engine import Place
 
 T = TypeVar("T")
 Statement = dict[str, Any]
@@ -41,12 +42,15 @@ def work_group(name: str) -> str:
 
 
 def registered(
-    data_dir: Path, act: Callable[[Register], Awaitable[T]], clock: Clock | None = None
+    data_dir: Path,
+    act: Callable[[Register], Awaitable[T]],
+    clock: Clock | None = None,
+    place: Place | None = None,
 ) -> T:
     """What ``act`` does with the register of a data directory, on a connection of its own."""
 
     async def run() -> T:
-        store = Store.open(data_dir / DATABASE_FILE)
+        store = Store.open(place or data_dir / DATABASE_FILE)
         try:
             return await act(Register(store, data_dir, clock or System()))
         finally:
@@ -55,9 +59,12 @@ def registered(
     return asyncio.run(run())
 
 
-def make_key(data_dir: Path, name: str, *statements: Statement) -> NewKey:
+def make_key(
+    data_dir: Path, name: str, *statements: Statement, place: Place | None = None
+) -> NewKey:
     """A key for a principal of that policy."""
-    return registered(data_dir, lambda register: register.create(name, text_of(*statements)))
+    text = text_of(*statements)
+    return registered(data_dir, lambda register: register.create(name, text), place=place)
 
 
 @contextmanager

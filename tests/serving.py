@@ -23,6 +23,7 @@ from sparkowl.access.register import NewKey
 from sparkowl.config import AUDIT_FILE, Settings
 from sparkowl.credentials import Credentials
 from sparkowl.launchers.fake import FakeLauncher
+from sparkowl.store.engine import Place
 
 T = TypeVar("T")
 #: How long anything may take before a test gives up.
@@ -37,6 +38,7 @@ class Server:
     running: app.Running
     loop: asyncio.AbstractEventLoop
     data_dir: Path
+    place: Place
 
     @property
     def url(self) -> str:
@@ -71,7 +73,7 @@ class Server:
 
     def principal(self, name: str, *statements: Statement) -> NewKey:
         """A key of a principal who may do what the statements say."""
-        return make_key(self.data_dir, name, *statements)
+        return make_key(self.data_dir, name, *statements, place=self.place)
 
     def client_of(self, key: NewKey, service: str = "athena", **changes: Any) -> Any:
         """A client of whoever has that key."""
@@ -114,9 +116,11 @@ def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        await app.serve(
-            chosen, stop, lambda running: ready.set_result(Server(running, loop, data_dir))
-        )
+
+        def answers(running: app.Running) -> None:
+            ready.set_result(Server(running, loop, data_dir, chosen.database))
+
+        await app.serve(chosen, stop, answers)
 
     def thread() -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -17,6 +18,10 @@ class Clock(Protocol):
         """The current time, aware, in UTC."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds since some moment. Unlike :meth:`now` it goes on when somebody sets the clock."""
+        ...
+
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         """Return when ``event`` is set or ``seconds`` have passed (None: only when it is set)."""
         ...
@@ -27,6 +32,9 @@ class System:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         with suppress(TimeoutError):
@@ -39,17 +47,21 @@ class Manual:
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = start
+        self._passed = 0.0
         self._order = count()
-        self._due: list[tuple[datetime, int, asyncio.Timeout]] = []
+        self._due: list[tuple[float, int, asyncio.Timeout]] = []
 
     def now(self) -> datetime:
         return self._now
+
+    def monotonic(self) -> float:
+        return self._passed
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as patience:
                 if seconds is not None:
-                    due = self._now + timedelta(seconds=max(seconds, 0))
+                    due = self._passed + max(seconds, 0)
                     heapq.heappush(self._due, (due, next(self._order), patience))
                     self.advance(0)
                 await event.wait()
@@ -57,8 +69,13 @@ class Manual:
     def advance(self, seconds: float) -> None:
         """Turn the clock; those whose time has come stop waiting."""
         self._now += timedelta(seconds=seconds)
-        while self._due and self._due[0][0] <= self._now:
+        self._passed += seconds
+        while self._due and self._due[0][0] <= self._passed:
             _, _, patience = heapq.heappop(self._due)
             # One that stopped waiting before its time cannot be hurried any more.
             with suppress(RuntimeError):
                 patience.reschedule(0)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock; no time passes, and nobody's wait ends."""
+        self._now += timedelta(seconds=seconds)

@@ -109,7 +109,7 @@ async def test_a_key_is_looked_up_once_a_second_at_most(bench: Bench) -> None:
     made = await bench.key()
     looks: list[str] = []
     event.listen(
-        bench.store._reader.engine,
+        bench.store._database.engine,
         "before_cursor_execute",
         lambda _c, _cu, statement, *_: looks.append(statement),
     )

@@ -93,7 +93,10 @@ def test_a_second_server_on_the_same_data_is_refused_and_the_first_goes_on(tmp_p
     with serving(tmp_path) as first:
         said = fails_to_start(tmp_path)
 
-        assert said == f"Another SparkOwl runs on {tmp_path}. Stop it, or give --data-dir."
+        assert said == (
+            f"Another SparkOwl runs on {tmp_path}. Stop it, or give --data-dir. "
+            "Two servers need the store on PostgreSQL ([store] url)."
+        )
         assert first.client().list_work_groups()["WorkGroups"]
 
 
@@ -139,7 +142,7 @@ def test_a_database_that_is_none_is_refused(tmp_path: Path) -> None:
 
     said = fails_to_start(tmp_path)
 
-    assert said == f"The database in {tmp_path} cannot be used: file is not a database."
+    assert said == f"The database {tmp_path}/sparkowl.db cannot be used: file is not a database."
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"access_key_id": "x"}'])

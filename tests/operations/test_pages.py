@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.builders import AT, make_calculation, make_context, make_driver, make_session
+from tests.databases import ENGINES, new_place
 
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
@@ -38,9 +39,11 @@ SOME = settings(
 NUMBERS = count()
 
 
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    store = Store.open(tmp_path_factory.mktemp("pages") / "pages.db")
+@pytest.fixture(scope="module", params=ENGINES)
+def context(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Context]:
+    store = Store.open(new_place(request.param, tmp_path_factory.mktemp("pages")))
     yield context_of(store)
     store.close()
 
@@ -345,8 +348,9 @@ def test_the_fixed_lists_come_in_pages_too(
     asyncio.run(run())
 
 
-async def test_the_executors_of_a_session_come_in_pages(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "executors.db")
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_the_executors_of_a_session_come_in_pages(tmp_path: Path, engine: str) -> None:
+    store = Store.open(new_place(engine, tmp_path))
     context, session = context_of(store), make_session()
     await store.write(partial(sessions.insert_session, session=session))
     driver = make_driver(session_id=session.id)
@@ -442,8 +446,11 @@ def test_every_list_of_the_api_is_here() -> None:
     assert tested == paged
 
 
-async def test_a_page_of_workgroups_begins_behind_one_that_is_gone(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "gone.db")
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_page_of_workgroups_begins_behind_one_that_is_gone(
+    tmp_path: Path, engine: str
+) -> None:
+    store = Store.open(new_place(engine, tmp_path))
     context = context_of(store)
     for group in built_in(AT):
         await store.write(partial(workgroups.insert_work_group, work_group=group))

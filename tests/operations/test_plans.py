@@ -26,7 +26,7 @@ from sparkowl.clock import System
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.store import Store, calculations, drivers, load, sessions
-from sparkowl.store.engine import sqlite_engine
+from sparkowl.store.engine import sqlite
 
 #: Tables that grow for ever. Workgroups are at most a thousand, principals and keys are few.
 GROWING = {
@@ -85,9 +85,9 @@ def place(request: pytest.FixtureRequest, past: Path, tmp_path: Path) -> Iterato
         with closing(sqlite3.connect(path)) as database:
             database.execute("ANALYZE")
             database.commit()
-    engine, caught = sqlite_engine(path), Caught()
-    event.listen(engine, "before_cursor_execute", caught)
-    store = Store(engine)
+    on_disk, caught = sqlite(path), Caught()
+    event.listen(on_disk.engine, "before_cursor_execute", caught)
+    store = Store(on_disk)
     yield Place(store, caught, path)
     store.close()
 

@@ -15,12 +15,14 @@ from tests.builders import AT, LATER, make_calculation, make_driver, make_sessio
 
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain.errors import InvalidRequest
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.reason import Code
 from sparkowl.domain.session import Event, Session, State
 from sparkowl.domain.workgroup import built_in
 from sparkowl.store import Store, calculations, drivers, sessions, tokens, workgroups
 from sparkowl.store.tables import micros, moment
+
+SERVER = ServerId("server")
 
 
 async def add(store: Store, *new: Session) -> None:
@@ -142,7 +144,7 @@ async def test_progress_only_grows_and_only_while_it_runs(store: Store) -> None:
 
 
 async def test_a_warm_driver_is_given_once_when_many_ask_for_it(store: Store) -> None:
-    warm = [make_driver(session_id=None, adopted_at=None) for _ in range(3)]
+    warm = [make_driver(session_id=None, adopted_at=None, server=SERVER) for _ in range(3)]
     for driver in warm:
         await store.write(partial(drivers.insert_driver, driver=driver))
 
@@ -150,7 +152,10 @@ async def test_a_warm_driver_is_given_once_when_many_ask_for_it(store: Store) ->
         *(
             store.write(
                 partial(
-                    drivers.take_warm, fingerprint="f" * 64, session_id=SessionId(f"session-{n}")
+                    drivers.take_warm,
+                    fingerprint="f" * 64,
+                    session_id=SessionId(f"session-{n}"),
+                    server=SERVER,
                 )
             )
             for n in range(10)
@@ -170,26 +175,27 @@ async def test_a_warm_driver_is_given_once_when_many_ask_for_it(store: Store) ->
         {"ended_at": AT},
         {"reason": "It leaves the pool."},
         {"session_id": SessionId("taken")},
+        {"server": ServerId("another")},
     ],
     ids=lambda unfit: str(next(iter(unfit))),
 )
 async def test_a_driver_that_does_not_fit_is_not_given(
     store: Store, unfit: dict[str, object]
 ) -> None:
-    driver = make_driver(**({"session_id": None, "adopted_at": None} | unfit))
+    driver = make_driver(**({"session_id": None, "adopted_at": None, "server": SERVER} | unfit))
     await store.write(lambda tx: drivers.insert_driver(tx, driver))
 
-    taken = await store.write(lambda tx: drivers.take_warm(tx, "f" * 64, SessionId("new")))
+    taken = await store.write(lambda tx: drivers.take_warm(tx, "f" * 64, SessionId("new"), SERVER))
 
     assert taken is None
 
 
 async def test_a_driver_is_either_withdrawn_or_given_never_both(store: Store) -> None:
-    driver = make_driver(session_id=None, adopted_at=None)
+    driver = make_driver(session_id=None, adopted_at=None, server=SERVER)
     await store.write(lambda tx: drivers.insert_driver(tx, driver))
 
     given, withdrawn = await asyncio.gather(
-        store.write(lambda tx: drivers.take_warm(tx, "f" * 64, SessionId("new"))),
+        store.write(lambda tx: drivers.take_warm(tx, "f" * 64, SessionId("new"), SERVER)),
         store.write(lambda tx: drivers.withdraw(tx, driver.id, "old")),
     )
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sparkowl.domain.ids import DriverId
 from sparkowl.launchers.base import LaunchSpec, Left, Observation, Take
 from sparkowl.launchers.fake import Dial, FakeLauncher
 from sparkowl.store import Store
+from sparkowl.store.engine import Place
 from sparkowl.supervisor.links import Channel
 
 T = TypeVar("T")
@@ -162,8 +162,8 @@ class MortalStore(Store):
     life: Life
 
     @classmethod
-    def open_for(cls, life: Life, path: Path) -> MortalStore:
-        store = cls.open(path)
+    def open_for(cls, life: Life, place: Place) -> MortalStore:
+        store = cls.open(place)
         assert isinstance(store, cls)
         store.life = life
         return store

@@ -34,10 +34,11 @@ class MortalWorld(World):
             starts_at_once=starts_at_once,
             budgets=(),
             roles=Roles(),
+            engine="sqlite",
         )
 
     def _open(self) -> Store:
-        return MortalStore.open_for(self.life, self.path)
+        return MortalStore.open_for(self.life, self.database)
 
     def _make_launcher(self) -> MortalLauncher:
         return MortalLauncher(self._dialled, lambda: self.life.pace(), self._slow_stop)
@@ -59,6 +60,7 @@ class MortalWorld(World):
     # --- lives ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        await self.life.run(self.servers.join())
         await self.life.run(self.supervisor.recover())
         self._work = self.life.start(self.supervisor.run())
         await self.settle()
@@ -72,10 +74,12 @@ class MortalWorld(World):
         self.supervisor.retire()
         await self._halt()
         await self.life.run(self.supervisor.stop(keep_sessions=keep_sessions))
+        await self.life.run(self.supervisor.leave())
 
     async def crash(self) -> None:
         """The server is dead, at once or since it died. What it had handed over still happens."""
         await self.life.bury()
+        self.room.living.discard(self.place.pid)
         self.store.close()
         while self.threads.busy:
             await asyncio.sleep(0.001)
@@ -85,7 +89,7 @@ class MortalWorld(World):
     async def restart(self, dies_at: int | None = None) -> None:
         self.life = Life(dies_at)
         self.store = self._open()
-        self._assemble()
+        self.assemble()
         await self._run()
         for driver_id in self.launcher.living:
             self.launcher.reconnect(driver_id)

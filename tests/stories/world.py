@@ -7,13 +7,16 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, func, select
 from tests.builders import PATIENCE
+from tests.databases import new_place
 
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
@@ -23,24 +26,28 @@ from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import SessionId, new_server_id
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import ROOT
 from sparkowl.domain.role import Roles
+from sparkowl.domain.server import Place
 from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context
-from sparkowl.store import Store, calculations, drivers, sessions, tables, workgroups
+from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
+from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.servers import Servers
 from sparkowl.supervisor.supervisor import PoolSize, Supervisor
 
 T = TypeVar("T")
 #: How long a real thing (a commit, a file) may take before a story gives up.
 PATIENT_S = 20.0
+LEASE_S = 10
 
 
 class _Threads(ThreadPoolExecutor):
@@ -67,6 +74,72 @@ class _Threads(ThreadPoolExecutor):
             self._ended += 1
 
 
+class Gate(Store):
+    """A server's way to the store. While it is shut, nothing that the server does has an effect: so
+    does a server look that is frozen, or that lost its database."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.open_ = asyncio.Event()
+        self.open_.set()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        await self.open_.wait()
+        return await self._store.read(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        await self.open_.wait()
+        return await self._store.write(work)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Room:
+    """What servers that share a database hear of each other."""
+
+    def __init__(self) -> None:
+        self._hearers: list[Hear] = []
+        #: Process ids of the servers that live.
+        self.living: set[int] = set()
+        self._pids = count(1)
+
+    def enter(self) -> Place:
+        pid = next(self._pids)
+        self.living.add(pid)
+        return Place(host="host", boot="boot", pid=pid, started_at=pid)
+
+    def lives(self, place: Place) -> bool:
+        return place.pid in self.living
+
+    def listen(self, hear: Hear) -> None:
+        self._hearers.append(hear)
+
+    async def say(self, key: str) -> None:
+        for hear in self._hearers:
+            hear(key)
+
+    def close(self) -> None:
+        self._hearers.clear()
+
+
+#: The engine of a story's store, for those that do not say it.
+ENGINE: Final = ContextVar("engine", default="sqlite")
+
+
+class _Watched(Store):
+    """A store with a count of the reads that are under way in its threads."""
+
+    reading = 0
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        self.reading += 1
+        try:
+            return await super().read(work)
+        finally:
+            self.reading -= 1
+
+
 class World:
     """The server's parts as ``app`` puts them together, and short words for what stories do."""
 
@@ -79,33 +152,61 @@ class World:
         starts_at_once: int,
         budgets: Sequence[Budget],
         roles: Roles,
+        engine: str,
+        beside: World | None = None,
     ) -> None:
-        self.threads = _Threads()
-        asyncio.get_running_loop().set_default_executor(self.threads)
-        self.clock = Manual()
-        self.path = folder / "world.db"
-        self.store = self._open()
-        self.files = Files(folder / "buckets", folder / "staging")
-        self.launcher = self._make_launcher()
+        self.alone = beside is None
+        if beside is None:
+            self.threads = _Threads()
+            asyncio.get_running_loop().set_default_executor(self.threads)
+            self.clock = Manual()
+            self.database = new_place(engine, folder)
+            self.store = self._open()
+            self.files = Files(folder / "buckets", folder / "staging")
+            self.launcher = self._make_launcher()
+            self.room = Room()
+        else:
+            beside.alone = False
+            self.threads, self.clock = beside.threads, beside.clock
+            self.store, self.files = beside.store, beside.files
+            self.launcher = FakeLauncher(self._dial, beside.launcher)
+            self.room = beside.room
         self.pool = pool
         self.limits = limits
         self.sparks = engines.sparks({})
         self.starts_at_once = starts_at_once
         self.budgets = budgets
         self.roles = roles
-        self._assemble()
+        self.assemble()
 
     def _open(self) -> Store:
-        return Store.open(self.path)
+        return _Watched.open(self.database)
 
     def _make_launcher(self) -> FakeLauncher:
-        # A driver dials whichever server is there at the moment.
-        return FakeLauncher(lambda *dialled: self.links.serve(*dialled))
+        return FakeLauncher(self._dial)
 
-    def _assemble(self) -> None:
-        self.links = Links(self.store, self.clock, b"key")
+    def _dial(self, *dialled: Any) -> Any:
+        """A driver dials whichever server is there at the moment."""
+        return self.links.serve(*dialled)
+
+    def assemble(self) -> None:
+        self.gate = Gate(self.store)
+        self.server = new_server_id()
+        self.links = Links(self.gate, self.clock, b"key", self.server)
+        self.place = self.room.enter()
+        self.servers = Servers(
+            self.gate,
+            self.clock,
+            self.server,
+            url=f"http://{self.server}",
+            place=self.place,
+            lease=timedelta(seconds=LEASE_S),
+            alone=self.alone,
+            lives=self.room.lives,
+        )
         means = Means(
-            store=self.store,
+            store=self.gate,
+            server=self.server,
             clock=self.clock,
             launcher=self.launcher,
             links=self.links,
@@ -118,10 +219,11 @@ class World:
             roles=self.roles,
         )
         size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
-        self.supervisor = Supervisor(means, size, self.budgets)
+        self.supervisor = Supervisor(means, size, self.servers, self.room, self.budgets)
         self.context = Context(
-            store=self.store,
+            store=self.gate,
             clock=self.clock,
+            server=self.server,
             account=Account(),
             limits=self.limits,
             sparks=self.sparks,
@@ -147,7 +249,12 @@ class World:
         await self.store.write(write)
         await self._run()
 
+    async def join(self) -> None:
+        """A further server on an account that is not new."""
+        await self._run()
+
     async def _run(self) -> None:
+        await self.servers.join()
         await self.supervisor.recover()
         self._work = asyncio.create_task(self.supervisor.run(), name="supervisor")
         await self.settle()
@@ -160,14 +267,15 @@ class World:
     async def crash(self) -> None:
         """The server dies: no goodbye, every link breaks. Its drivers live on."""
         await self._halt()
-        for driver in await self.store.read(drivers.list_live):
+        self.room.living.discard(self.place.pid)
+        for driver in await self.own_drivers():
             with suppress(KeyError):
                 await self.launcher.cut(driver.id)
         await self.settle()
 
     async def restart(self) -> None:
         """A new server on the same store. The drivers that live dial it."""
-        self._assemble()
+        self.assemble()
         await self._run()
         for driver in await self.store.read(drivers.list_live):
             if await self.launcher.find(driver.id) is not None:
@@ -179,6 +287,26 @@ class World:
         self.supervisor.retire()
         await self._halt()
         await self.supervisor.stop(keep_sessions=keep_sessions)
+        await self.supervisor.leave()
+        self.room.living.discard(self.place.pid)
+        if keep_sessions:
+            for driver in await self.own_drivers():
+                await self.launcher.cut(driver.id)
+
+    async def own_drivers(self) -> list[Driver]:
+        def read(tx: Connection) -> list[Driver]:
+            live = drivers.list_live(tx)
+            return [driver for driver in live if servers.owner_of(tx, driver) == self.server]
+
+        return await self.store.read(read)
+
+    async def freeze(self) -> None:
+        """As by SIGSTOP: its process and its links are there, and nothing happens."""
+        self.gate.open_.clear()
+
+    async def thaw(self) -> None:
+        self.gate.open_.set()
+        await self.settle()
 
     async def cut(self, driver_id: str) -> None:
         """The link of a driver breaks, and the server has noticed."""
@@ -191,7 +319,7 @@ class World:
         """Let everything run until nothing changes any more, however long that takes.
 
         What happens, happens in the event loop, in the writer or in a thread: a write of ours comes
-        back when all before it have, and the threads are counted.
+        back when all before it have, and the threads and reads are counted.
         """
         quiet, before = 0, None
         while quiet < 3:
@@ -199,9 +327,11 @@ class World:
             for _ in range(20):
                 await asyncio.sleep(0)
             now = (await self.store.read(_footprint), self.launcher.alive)
-            quiet = quiet + 1 if now == before and not self.threads.busy else 0
+            reading = isinstance(self.store, _Watched) and self.store.reading > 0
+            busy = self.threads.busy or reading
+            quiet = quiet + 1 if now == before and not busy else 0
             before = now
-            if self.threads.busy:
+            if busy:
                 await asyncio.sleep(0.001)
 
     async def advance(self, seconds: float) -> None:
@@ -327,6 +457,7 @@ async def world(
     starts_at_once: int = 2,
     budgets: Sequence[Budget] = (),
     roles: Roles | None = None,
+    engine: str | None = None,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
     made = World(
@@ -336,6 +467,7 @@ async def world(
         starts_at_once=starts_at_once,
         budgets=budgets,
         roles=roles or Roles(),
+        engine=engine or ENGINE.get(),
     )
     try:
         await made.begin()
@@ -343,6 +475,46 @@ async def world(
         await made.end()
     finally:
         made.store.close()
+
+
+@asynccontextmanager
+async def pair(
+    folder: Path, *, pool: int = 0, starts_at_once: int = 2, limits: Limits | None = None
+) -> AsyncIterator[tuple[World, World]]:
+    """Two servers on one store and one machine. At the end both are stopped, if they still live,
+    and nothing may be left."""
+    first = World(
+        folder,
+        pool=pool,
+        limits=limits or Limits(),
+        starts_at_once=starts_at_once,
+        budgets=(),
+        roles=Roles(),
+        engine=ENGINE.get(),
+    )
+    second = World(
+        folder,
+        pool=pool,
+        limits=first.limits,
+        starts_at_once=starts_at_once,
+        budgets=(),
+        roles=Roles(),
+        engine=ENGINE.get(),
+        beside=first,
+    )
+    # The first was put together before it knew that there is another.
+    first.assemble()
+    try:
+        await first.begin()
+        await second.join()
+        yield first, second
+        staying = [w for w in (first, second) if w.place.pid in first.room.living]
+        for w in staying[:-1]:
+            await w.stop()
+            await w.settle()
+        await staying[-1].end()
+    finally:
+        first.store.close()
 
 
 def all_sessions(tx: Connection) -> list[Session]:

@@ -6,14 +6,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.databases import new_place
 from tests.serving import Server, serving, until
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("server"), limits={"sessions": 500, "account_dpus": 500}
-    ) as running:
+def database() -> str:
+    """What the server's store is on; files that are told on both have a fixture of their own."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    url = new_place(database, folder) if database == "postgresql" else None
+    limits = {"sessions": 500, "account_dpus": 500}
+    with serving(folder, limits=limits, store={"url": url}) as running:
         yield running
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from tests.builders import AT
+from tests.databases import ENGINES
 from tests.serving import Server, serving, until
 
 from sparkowl.domain import workgroup
@@ -18,6 +19,12 @@ from sparkowl.store import workgroups
 
 Idle = Callable[..., str]
 GOOD: dict[str, Any] = {"WorkGroup": "spark", "EngineConfiguration": {"MaxConcurrentDpus": 2}}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
+    return str(request.param)
 
 
 def refusal(call: Callable[..., Any], **request: Any) -> tuple[str, str]:

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.databases import ENGINES
 from tests.serving import Server, serving, until
 from tests.wire.conftest import state
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
+    return str(request.param)
 
 
 def report(server: Server, driver_id: str, executor_id: str, **told: Any) -> None:

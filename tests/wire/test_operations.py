@@ -15,9 +15,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.databases import ENGINES
 from tests.serving import Server, until
 
 Idle = Callable[..., str]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
+    return str(request.param)
 
 
 def finished(athena: Any, calculation_id: str) -> dict[str, Any]:

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.databases import ENGINES
 from tests.serving import Server
 
 Idle = Callable[..., str]
 GROUP = "arn:aws:athena:us-east-1:000000000000:workgroup/tagged"
 SHORT = "arn:aws:athena:us-east-1::workgroup/tagged"
 ROLE = "arn:aws:iam::000000000000:role/Spark"
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
+    return str(request.param)
 
 
 @pytest.fixture

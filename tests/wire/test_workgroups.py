@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.model import StructureShape
+from tests.databases import ENGINES
 from tests.serving import Server, until
 from tests.wire.test_answers import CONFIGURATION, ENGINE, KEY, MONITORING, ROLE
 
@@ -28,6 +29,12 @@ DEFAULTS: dict[str, Any] = {
 }
 
 Make = Callable[..., str]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest) -> str:
+    """On each engine."""
+    return str(request.param)
 
 
 @pytest.fixture

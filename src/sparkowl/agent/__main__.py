@@ -24,6 +24,9 @@ def main() -> int:
     os.environ[TAG] = spec.driver_id
     folder = Folder(Path(spec.run_dir))
     folder.make()
+    if not folder.hold():
+        # Two servers launched this driver, as one of them slept in the middle of it.
+        return 0
     os.chdir(folder.root)
     adopt_orphans()
     mark(folder.root)

@@ -7,6 +7,7 @@ kernel both start in it: a Unix socket's path is limited to 107 bytes, a run dir
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import stat
@@ -49,10 +50,21 @@ class Folder:
         self.kernel_log = root / "kernel.log"
         self.server_url = root / "server-url"
         self.exit = root / "exit.json"
+        self.lock = root / "lock"
 
     def make(self) -> None:
         for path in (*map(Path, self.writable), self.conf, self.spool, self.outbox):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def hold(self) -> bool:
+        """Keep the folder as long as this process lives; False: another agent has it."""
+        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        return True
 
     def give(self, run_as: RunAs | None) -> None:
         """Let another user have what is the user code's, and pass through the folder to it.

@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,8 @@ _LONGEST_PAUSE_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.1
 #: A connection that lasted this long was a good one.
 _STEADY_S: Final = 5.0
+#: How often the link looks whether another server has taken over.
+_LOOK_FOR_MOVE_S: Final = 0.5
 _DIAL_TIMEOUT_S: Final = 10.0
 #: A dead peer (a cable, a suspended machine) is noticed within about two of these.
 _PING_EVERY_S: Final = 20.0
@@ -131,11 +134,43 @@ class Link:
         return found.st_ino, found.st_mtime_ns
 
     async def _one_connection(self) -> bool:
-        """Dial and talk until the connection ends; whether the server welcomed us."""
-        welcomed = False
+        """Dial and talk until the connection ends, or the driver is another server's; whether the
+        server welcomed us."""
         try:
             # Read each time: a server that starts again may listen elsewhere.
-            url = self._url_file.read_text().strip().rstrip("/") + self._path
+            url = self._url_file.read_text()
+        except OSError as error:
+            log.info("Where the server is cannot be read: %s", error)
+            return False
+        talking = asyncio.create_task(self._talk_with(url), name="link")
+        moving = asyncio.create_task(self._moved_from(url), name="link moves")
+        try:
+            await asyncio.wait({talking, moving}, return_when=asyncio.FIRST_COMPLETED)
+            if not talking.done():
+                log.info("Another server has taken over.")
+                if self._connection is None:
+                    return False
+                # Without a goodbye: the server at the other end may be frozen.
+                self._connection.transport.abort()
+            return await talking
+        finally:
+            moving.cancel()
+            talking.cancel()
+            await asyncio.gather(talking, moving, return_exceptions=True)
+
+    async def _moved_from(self, url: str) -> None:
+        """Return when the file names another server."""
+        now = url
+        while now == url:
+            await asyncio.sleep(_LOOK_FOR_MOVE_S)
+            with suppress(OSError):
+                now = self._url_file.read_text()
+
+    async def _talk_with(self, server: str) -> bool:
+        welcomed = False
+        self._connection = None
+        try:
+            url = server.strip().rstrip("/") + self._path
             async with connect(
                 url,
                 additional_headers=self._headers,

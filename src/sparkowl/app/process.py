@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from sparkowl.app.errors import StartError
 from sparkowl.config import ADDRESS_FILE, Settings
+from sparkowl.domain.server import Server as Peer
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ BACKLOG: Final = 2048
 
 @contextmanager
 def data_dir(settings: Settings) -> Iterator[Path]:
-    """The data directory, held against a second server."""
+    """The data directory, held against a second server; with PostgreSQL, against one without."""
     data_dir = settings.data_dir
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,11 +38,13 @@ def data_dir(settings: Settings) -> Iterator[Path]:
     except OSError as error:
         raise StartError(f"The data directory {data_dir} cannot be used: {error}.") from error
     with lock:
+        how = fcntl.LOCK_EX if settings.store.url is None else fcntl.LOCK_SH
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StartError(
-                f"Another SparkOwl runs on {data_dir}. Stop it, or give --data-dir."
+                f"Another SparkOwl runs on {data_dir}. Stop it, or give --data-dir. "
+                "Two servers need the store on PostgreSQL ([store] url)."
             ) from error
         yield data_dir
 
@@ -67,15 +70,33 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
-@contextmanager
-def announced(data_dir: Path, url: str) -> Iterator[None]:
-    """``server.json`` tells ``sparkowl env`` where the server is."""
-    file = data_dir / ADDRESS_FILE
-    file.write_text(json.dumps({"url": url, "pid": os.getpid()}))
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
+class Announcement:
+    """``server.json`` tells ``sparkowl env`` where a server is: one of those that live."""
+
+    def __init__(self, data_dir: Path, url: str) -> None:
+        self._file = data_dir / ADDRESS_FILE
+        self._ours = json.dumps({"url": url, "pid": os.getpid()})
+
+    def make(self) -> None:
+        self._write(self._ours)
+
+    def hand_over(self, staying: Peer | None) -> None:
+        """Point to a server that stays; to none when there is none."""
+        try:
+            if self._file.read_text() != self._ours:
+                return
+        except FileNotFoundError:
+            return
+        if staying is None:
+            self._file.unlink(missing_ok=True)
+        else:
+            self._write(json.dumps({"url": staying.url, "pid": staying.place.pid}))
+
+    def _write(self, text: str) -> None:
+        """At once: somebody may be reading, and another server writing."""
+        aside = self._file.with_suffix(f".{os.getpid()}")
+        aside.write_text(text)
+        aside.replace(self._file)
 
 
 @asynccontextmanager

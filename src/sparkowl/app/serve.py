@@ -21,9 +21,10 @@ from sparkowl.access.keyring import Keyring
 from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
-from sparkowl.config import DATABASE_FILE, Settings
+from sparkowl.config import Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
+from sparkowl.domain.ids import new_server_id
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
@@ -40,10 +41,12 @@ from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
 from sparkowl.store import Store, workgroups
-from sparkowl.store.migrate import NewerDatabase
+from sparkowl.store.engine import UnusableDatabase, name_of
+from sparkowl.store.signals import Signals, open_signals
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.servers import ServerElsewhere, Servers, here, lives
 from sparkowl.supervisor.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class _Opened:
     keys: credentials.Credentials
     files: Files
     store: Store
+    signals: Signals
     audit: Audit
     #: The environments of engines that have one, by engine name.
     registered: Mapping[str, Environment]
@@ -95,32 +99,50 @@ async def serve(
         _opened(settings, data_dir) as opened,
     ):
         url = process.url_of(settings.host, listener)
-        links = Links(opened.store, clock, opened.keys.key_for("links"))
+        server_id = new_server_id()
+        links = Links(opened.store, clock, opened.keys.key_for("links"), server_id)
+        announcement = process.Announcement(data_dir, url)
+        servers = Servers(
+            opened.store,
+            clock,
+            server_id,
+            url=url,
+            place=here(),
+            lease=timedelta(seconds=settings.store.lease_s),
+            alone=settings.store.url is None,
+            lives=lives,
+            announce=announcement.make,
+        )
         launcher = _launcher(settings, opened, links, url)
         others = isolation.others_allowed(settings, await launcher.isolation())
-        supervisor, asgi = _assemble(settings, clock, opened, links, launcher, others=others)
+        supervisor, asgi = _assemble(
+            settings, clock, opened, servers, links, launcher, others=others
+        )
         try:
-            await _prepare(opened, settings, clock)
+            await _prepare(opened, settings, clock, peers=await _joined(servers))
             await supervisor.recover()
             async with (
                 process.background(supervisor.run(), "supervisor", stop),
                 process.answering(asgi, listener),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
             ):
-                with process.announced(data_dir, url):
-                    ready(
-                        Running(
-                            url=url,
-                            credentials=opened.keys,
-                            store=opened.store,
-                            files=opened.files,
-                            launcher=launcher,
-                        )
+                announcement.make()
+                ready(
+                    Running(
+                        url=url,
+                        credentials=opened.keys,
+                        store=opened.store,
+                        files=opened.files,
+                        launcher=launcher,
                     )
-                    await stop.wait()
-                    supervisor.retire()
+                )
+                await stop.wait()
+                announcement.hand_over(await servers.peer())
+                supervisor.retire()
             await supervisor.stop(keep_sessions=settings.keep_sessions)
+            await supervisor.leave()
         finally:
+            announcement.hand_over(None)
             asgi.close()
 
 
@@ -134,22 +156,33 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         runners = chosen.posix_users(settings)
         isolation.open_ways(settings, files, runners)
         audit = chosen.audit(settings, data_dir)
-        store = Store.open(data_dir / DATABASE_FILE)
-    except (credentials.BadCredentials, EngineError, NewerDatabase, ObjectError, OSError) as error:
+        store = Store.open(settings.database)
+    except (
+        credentials.BadCredentials,
+        EngineError,
+        UnusableDatabase,
+        ObjectError,
+        OSError,
+    ) as error:
         raise StartError(str(error)) from error
     except DatabaseError as error:
-        raise StartError(f"The database in {data_dir} cannot be used: {error.orig}.") from error
+        raise StartError(
+            f"The database {name_of(settings.database)} cannot be used: {error.orig}."
+        ) from error
+    signals = open_signals(settings.database)
     try:
         yield _Opened(
             keys=keys,
             files=files,
             store=store,
+            signals=signals,
             audit=audit,
             registered=registered,
             runners=runners,
         )
     finally:
         audit.close()
+        signals.close()
         store.close()
 
 
@@ -166,6 +199,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     settings: Settings,
     clock: Clock,
     opened: _Opened,
+    servers: Servers,
     links: Links,
     launcher: Launcher,
     *,
@@ -184,6 +218,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     sparks = engines.sparks(opened.registered)
     means = Means(
         store=store,
+        server=servers.id,
         clock=clock,
         launcher=launcher,
         links=links,
@@ -195,10 +230,13 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         limits=limits,
         roles=roles,
     )
-    supervisor = Supervisor(means, chosen.pool_size(settings), budgets.values())
+    supervisor = Supervisor(
+        means, chosen.pool_size(settings), servers, opened.signals, budgets.values()
+    )
     context = Context(
         store=store,
         clock=clock,
+        server=servers.id,
         account=Account(settings.account, settings.region),
         limits=limits,
         sparks=sparks,
@@ -220,9 +258,16 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     return supervisor, asgi
 
 
-async def _prepare(opened: _Opened, settings: Settings, clock: Clock) -> None:
+async def _joined(servers: Servers) -> int:
+    try:
+        return await servers.join()
+    except ServerElsewhere as error:
+        raise StartError(str(error)) from error
+
+
+async def _prepare(opened: _Opened, settings: Settings, clock: Clock, *, peers: int) -> None:
     """What a new account has: its workgroups, and a bucket for results."""
-    await asyncio.to_thread(_clear_abandoned, opened.files, clock.now())
+    await asyncio.to_thread(_clear_abandoned, opened.files, clock.now(), peers=peers)
     bucket, _ = split_uri(settings.output_location)
     if bucket not in opened.files.buckets():
         try:
@@ -238,9 +283,10 @@ async def _prepare(opened: _Opened, settings: Settings, clock: Clock) -> None:
     await opened.store.write(write)
 
 
-def _clear_abandoned(files: Files, now: datetime) -> None:
-    """Drafts are a request's own, so those of an earlier server are nobody's; uploads may go on."""
-    files.clear_abandoned(now)
+def _clear_abandoned(files: Files, now: datetime, *, peers: int) -> None:
+    """Drafts are a request's own, so those of an earlier server are nobody's; uploads may go on,
+    and so may the requests of servers beside this one."""
+    files.clear_abandoned(now - UPLOADS_LAST if peers else now)
     Uploads(files).clear_abandoned(now - UPLOADS_LAST)
 
 

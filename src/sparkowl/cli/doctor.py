@@ -36,9 +36,9 @@ class Check:
 
 
 def doctor(data_dir: DataDir = None) -> None:
-    """Check Java, Spark, the class-data archive, isolation, disk and port."""
+    """Check Java, Spark, the class-data archive, isolation, database, disk and port."""
     chosen = settings(data_dir)
-    checks = [*_engine(chosen), *_registered(chosen), _disk(chosen), _port(chosen)]
+    checks = [*_engine(chosen), *_registered(chosen), *_store(chosen), _disk(chosen), _port(chosen)]
     for check in checks:
         _out.print(f"{check.name:<20}", end="", markup=False)
         _out.print(f"{check.verdict:<6}", end="", style=_STYLES[check.verdict])
@@ -95,6 +95,18 @@ def _registered(chosen: Settings) -> Iterator[Check]:
             yield Check("engine", "ok", f"{made.name} runs Spark {made.spark_version}")
     except engines.EngineError as error:
         yield Check("engine", "bad", str(error))
+
+
+def _store(chosen: Settings) -> Iterator[Check]:
+    """A database that is elsewhere; one in the data directory is made by the first start."""
+    from sparkowl.store.reading import NoDatabase, look
+
+    if chosen.store.url is None:
+        return
+    try:
+        yield Check("database", "ok", look(chosen.database))
+    except NoDatabase as error:
+        yield Check("database", "bad", str(error))
 
 
 def _disk(chosen: Settings) -> Check:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sparkowl import credentials
 from sparkowl.cli.options import fail
-from sparkowl.config import DATABASE_FILE, Settings
+from sparkowl.config import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,7 +25,7 @@ def read(chosen: Settings, work: Callable[[Connection], T]) -> T:
     from sparkowl.store.reading import NoDatabase, reading
 
     try:
-        with reading(chosen.data_dir / DATABASE_FILE) as connection:
+        with reading(chosen.database) as connection:
             return work(connection)
     except NoDatabase as error:
         fail(str(error))
@@ -45,7 +45,7 @@ def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
     from sparkowl.domain.access_key import KeyRefusal
     from sparkowl.domain.conditions import BadPolicy
     from sparkowl.store import Store
-    from sparkowl.store.migrate import NewerDatabase
+    from sparkowl.store.engine import UnusableDatabase, name_of
 
     refuse_others(chosen)
     read(chosen, lambda connection: None)
@@ -54,7 +54,7 @@ def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
     async def run() -> T:
         with (chosen.data_dir / "keys.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            store = Store.open(chosen.data_dir / DATABASE_FILE)
+            store = Store.open(chosen.database)
             try:
                 return await act(Register(store, chosen.data_dir, System()))
             finally:
@@ -62,10 +62,10 @@ def acting(chosen: Settings, act: Callable[[Register], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run())
-    except (KeyRefusal, BadPolicy, credentials.BadCredentials, NewerDatabase) as error:
+    except (KeyRefusal, BadPolicy, credentials.BadCredentials, UnusableDatabase) as error:
         fail(str(error))
     except DatabaseError as error:
-        fail(f"The database in {chosen.data_dir} cannot be used: {error.orig}.")
+        fail(f"The database {name_of(chosen.database)} cannot be used: {error.orig}.")
     except OSError as error:
         fail(f"The data directory {chosen.data_dir} cannot be used: {error}.")
 

@@ -12,14 +12,12 @@ from typing import Final
 
 from sparkowl.config.drivers import EngineName, RoleSection
 from sparkowl.config.limits import RateSection
-from sparkowl.config.settings import Settings, users_of
+from sparkowl.config.settings import DATABASE_FILE, Settings, users_of
 
 #: In the data directory: where the running server listens, and its process.
 ADDRESS_FILE: Final = "server.json"
 #: In the data directory: one line per call.
 AUDIT_FILE: Final = "audit.jsonl"
-#: In the data directory: the rows.
-DATABASE_FILE: Final = "sparkowl.db"
 #: In the data directory: a folder for each driver that has ended.
 POSTMORTEMS: Final = "postmortem"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -24,6 +24,10 @@ from sparkowl.config.drivers import (
 )
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
 from sparkowl.config.section import Section
+from sparkowl.config.store import StoreSection
+
+#: In the data directory: the rows, unless they are in PostgreSQL.
+DATABASE_FILE: Final = "sparkowl.db"
 
 
 def default_data_dir() -> Path:
@@ -106,6 +110,7 @@ class Settings(BaseSettings):
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
     audit: AuditSection = AuditSection()
+    store: StoreSection = StoreSection()
 
     rates: RatesSection = RatesSection()
 
@@ -122,6 +127,12 @@ class Settings(BaseSettings):
     unmapped_role: RoleSection = RoleSection()
     """The same for sessions whose role is not in ``roles``, or that have none. Where it maps to
     something, they do not use warm drivers either."""
+
+    @property
+    def database(self) -> Path | str:
+        """Where the rows are: a file, or a URL that may hold a password."""
+        url = self.store.url
+        return self.data_dir / DATABASE_FILE if url is None else url.get_secret_value()
 
     def every_role(self) -> dict[str, RoleSection]:
         """Each role that is mapped, by its name in the settings."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.domain.ids import DriverId, ServerId, SessionId
 from sparkowl.domain.reason import Code
 
 
@@ -38,6 +38,8 @@ class Driver:
     code: Code | None = None
     #: What the agent said of itself: versions, start marks, archive, isolation.
     details: Mapping[str, Any] = field(default_factory=dict)
+    #: In whose pool it waits. Once it is a session's, the session's server counts.
+    server: ServerId | None = None
 
 
 def fingerprint(environment: str, properties: Mapping[str, str], identity: str = "") -> str:

@@ -8,6 +8,7 @@ from uuid import uuid4
 SessionId = NewType("SessionId", str)
 CalculationId = NewType("CalculationId", str)
 DriverId = NewType("DriverId", str)
+ServerId = NewType("ServerId", str)
 
 
 def new_session_id() -> SessionId:
@@ -20,3 +21,7 @@ def new_calculation_id() -> CalculationId:
 
 def new_driver_id() -> DriverId:
     return DriverId(str(uuid4()))
+
+
+def new_server_id() -> ServerId:
+    return ServerId(str(uuid4()))

@@ -22,7 +22,7 @@ from sparkowl.domain.calculation import (
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.reason import NOT_STARTED, UNHEALTHY, Code, code_in, explain
 
 #: ``StateChangeReason`` holds at most this many characters (Athena's DescriptionString).
@@ -140,6 +140,8 @@ class Session:
     version: int = 1
     #: Whose key started it; None for sessions older than principals.
     principal: str | None = None
+    #: Which server looks after it. None for one that no server has yet; the next look gives it one.
+    server: ServerId | None = None
 
     @property
     def working_directory(self) -> str:

@@ -76,10 +76,11 @@ class FakeChannel:
 class FakeLauncher:
     """A launcher without a place to launch to."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, beside: FakeLauncher | None = None) -> None:
+        """``beside``: another server's, on the same machine; both find each other's drivers."""
         self.knobs = Knobs()
         self._dial = dial
-        self._drivers: dict[str, _FakeDriver] = {}
+        self._drivers: dict[str, _FakeDriver] = {} if beside is None else beside._drivers
         #: How often a launch was asked for.
         self.launches = 0
         #: What the last launch was asked for.
@@ -118,8 +119,10 @@ class FakeLauncher:
 
     async def find(self, driver_id: DriverId) -> str | None:
         driver = self._drivers.get(driver_id)
-        alive = driver is not None and driver.alive
-        return json.dumps({"v": 1, "fake": driver_id}) if alive else None
+        if driver is None or not driver.alive:
+            return None
+        await driver.redirect(self._dial)
+        return json.dumps({"v": 1, "fake": driver_id})
 
     async def find_all(self, driver_ids: Collection[DriverId]) -> Mapping[DriverId, str]:
         found = {driver_id: await self.find(driver_id) for driver_id in driver_ids}
@@ -218,6 +221,13 @@ class _FakeDriver:
         self._channel = FakeChannel()
         self._spawn(self._dial(self._spec.driver_id, self._spec.token, self._channel))
         self._spawn(self._serve(self._channel))
+
+    async def redirect(self, dial: Dial) -> None:
+        """The server is elsewhere now: an agent notices, and dials there."""
+        if dial is not self._dial:
+            self._dial = dial
+            await self._channel.close()
+            self.start()
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -150,7 +150,7 @@ class LocalLauncher:
         return _handle(spec.driver_id, child.pid)
 
     def _spawn(self, spec: LaunchSpec, run_dir: Path) -> subprocess.Popen[bytes]:
-        with (run_dir / "agent.log").open("wb") as log:
+        with (run_dir / "agent.log").open("ab") as log:
             child = subprocess.Popen(
                 [self._python(spec), "-m", "sparkowl.agent", spec.driver_id],
                 stdin=subprocess.PIPE,

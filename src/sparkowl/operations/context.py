@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import NOBODY, Principal
 from sparkowl.domain.role import Roles
@@ -20,6 +20,8 @@ from sparkowl.store import Store
 class Context:
     store: Store
     clock: Clock
+    #: This server, which looks after the sessions that are started here.
+    server: ServerId
     account: Account
     limits: Limits
     #: Which Spark, in which environment, each engine's name stands for.

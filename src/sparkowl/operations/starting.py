@@ -78,6 +78,7 @@ def _new_session(ctx: Context, request: Input, work_group: WorkGroup) -> Session
         modified_at=now,
         timeline={"asked": now.timestamp()},
         principal=ctx.caller.name,
+        server=ctx.server,
     )
 
 
@@ -152,7 +153,7 @@ def _with_warm_driver(tx: Connection, session: Session, spark: Spark) -> Session
     if review.refused:
         return domain.created_cold(session, why="its properties are refused")
     wanted = fingerprint(spark.environment, review.at_launch)
-    if drivers.take_warm(tx, wanted, session.id) is not None:
+    if drivers.take_warm(tx, wanted, session.id, session.server) is not None:
         return domain.created_warm(session, at=session.created_at)
     if review.at_launch:
         keys = ", ".join(review.at_launch)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import DriverId, SessionId
+from sparkowl.domain.ids import DriverId, ServerId, SessionId
 from sparkowl.domain.reason import Code, code_of
 from sparkowl.store import executors, tables
 from sparkowl.store.tables import micros, moment, optional_micros, optional_moment
@@ -45,16 +45,23 @@ def insert_driver(connection: Connection, driver: Driver) -> None:
             reason=driver.reason,
             code=driver.code,
             details=json.dumps(dict(driver.details)),
+            server=driver.server,
         )
     )
 
 
-def take_warm(connection: Connection, fingerprint: str, session_id: SessionId) -> Driver | None:
-    """Give the longest-waiting ready driver of this fingerprint to the session; None: no such."""
+def take_warm(
+    connection: Connection, fingerprint: str, session_id: SessionId, server: ServerId | None
+) -> Driver | None:
+    """Give the longest-waiting ready driver of this fingerprint to the session; None: no such.
+
+    Only from the pool of the session's own server: the others' members have their links elsewhere.
+    """
     waiting = (
         select(_t.id)
         .where(
             _t.session_id.is_(None),
+            _t.server == server,
             _t.fingerprint == fingerprint,
             _t.ready_at.is_not(None),
             _t.ended_at.is_(None),
@@ -94,8 +101,14 @@ def count_starting(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def attach(connection: Connection, driver_id: DriverId, handle: str) -> None:
-    _set(connection, driver_id, handle=handle)
+def attach(
+    connection: Connection, driver_id: DriverId, handle: str, *, was: str | None = None
+) -> None:
+    """Write the handle, unless another was written since the caller looked."""
+    there = _t.handle.is_(None) if was is None else _t.handle == was
+    connection.execute(
+        update(tables.drivers).where(_t.id == driver_id, there).values(handle=handle)
+    )
 
 
 def set_ready(
@@ -150,4 +163,5 @@ def _driver(row: Row[Any]) -> Driver:
         reason=row.reason,
         code=None if row.code is None else code_of(row.code),
         details=json.loads(row.details),
+        server=None if row.server is None else ServerId(row.server),
     )

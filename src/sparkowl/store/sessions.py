@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, updat
 from sqlalchemy.sql.elements import ColumnElement
 
 from sparkowl.domain.errors import Conflict, InvalidRequest
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.session import TERMINAL, Event, Session, State, apply
 from sparkowl.domain.workgroup import WorkGroup
 from sparkowl.store import tables
@@ -185,6 +185,7 @@ def _fixed(session: Session) -> dict[str, Any]:
         "created_at": micros(session.created_at),
         "timeline": json.dumps(dict(session.timeline)),
         "principal": session.principal,
+        "server": session.server,
     }
 
 
@@ -219,4 +220,5 @@ def _session(row: Row[Any]) -> Session:
         timeline=json.loads(row.timeline),
         version=row.version,
         principal=row.principal,
+        server=None if row.server is None else ServerId(row.server),
     )

@@ -1,6 +1,7 @@
 """The tables. Migrations make them; a test compares both.
 
 Times are integers, microseconds since the epoch: exact, sortable, and the same on every engine.
+Text is :class:`sparkowl.store.words.Words`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
 )
 
+from sparkowl.store.words import Words
+
 metadata = MetaData()
+
+#: Counts what never ends. SQLite numbers rows only in a column of type INTEGER, which has 64 bits.
+_Number: Final = BigInteger().with_variant(Integer, "sqlite")
 
 #: One row: which tables these are, and who may use them. A server uses a database whose
 #: ``oldest_version`` it knows, also when the tables have grown since it was made.
@@ -31,7 +35,7 @@ schema = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("oldest_version", Integer, nullable=False),
     # The release that brought ``oldest_version``: what to tell people.
-    Column("oldest_server", String(32), nullable=False),
+    Column("oldest_server", Words(32), nullable=False),
 )
 
 #: The servers that share the database, each with a lease that it renews. What a server has (its
@@ -39,10 +43,10 @@ schema = Table(
 servers = Table(
     "servers",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("url", Text, nullable=False),
+    Column("id", Words(36), primary_key=True),
+    Column("url", Words, nullable=False),
     # The machine and the process, as JSON: a peer there can see at once that it died.
-    Column("place", Text, nullable=False),
+    Column("place", Words, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )
@@ -50,36 +54,36 @@ servers = Table(
 workgroups = Table(
     "workgroups",
     metadata,
-    Column("name", String(128), primary_key=True),
-    Column("state", String(16), nullable=False),
-    Column("description", Text),
-    Column("configuration", Text, nullable=False),
+    Column("name", Words(128), primary_key=True),
+    Column("state", Words(16), nullable=False),
+    Column("description", Words),
+    Column("configuration", Words, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("work_group", String(128), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("engine_version", String(128), nullable=False),
-    Column("description", Text),
-    Column("request", Text, nullable=False),
+    Column("id", Words(36), primary_key=True),
+    Column("work_group", Words(128), nullable=False),
+    Column("state", Words(16), nullable=False),
+    Column("engine_version", Words(128), nullable=False),
+    Column("description", Words),
+    Column("request", Words, nullable=False),
     Column("idle_timeout", BigInteger, nullable=False),
-    Column("output_location", Text, nullable=False),
+    Column("output_location", Words, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("modified_at", BigInteger, nullable=False),
     Column("active_at", BigInteger),
     Column("idle_since", BigInteger),
     Column("ended_at", BigInteger),
-    Column("reason", Text),
-    Column("timeline", Text, nullable=False),
+    Column("reason", Words),
+    Column("timeline", Words, nullable=False),
     Column("version", Integer, nullable=False),
     # Whose key started it; None before there were principals.
-    Column("principal", String(64)),
+    Column("principal", Words(64)),
     # Which server looks after it: its lease is that server's.
-    Column("server", String(36)),
+    Column("server", Words(36)),
     # ListSessions: newest first within a workgroup, with or without a state.
     Index("sessions_by_age", "work_group", "created_at", "id"),
     Index("sessions_by_state", "work_group", "state", "created_at", "id"),
@@ -94,28 +98,28 @@ sessions = Table(
 session_events = Table(
     "session_events",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("session_id", String(36), ForeignKey("sessions.id"), nullable=False, index=True),
-    Column("event", String(32), nullable=False),
-    Column("from_state", String(16)),
-    Column("to_state", String(16), nullable=False),
-    Column("reason", Text),
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("session_id", Words(36), ForeignKey("sessions.id"), nullable=False, index=True),
+    Column("event", Words(32), nullable=False),
+    Column("from_state", Words(16)),
+    Column("to_state", Words(16), nullable=False),
+    Column("reason", Words),
     Column("at", BigInteger, nullable=False),
 )
 
 calculations = Table(
     "calculations",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("session_id", String(36), ForeignKey("sessions.id"), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("description", Text),
-    Column("code", Text, nullable=False),
-    Column("output_location", Text, nullable=False),
+    Column("id", Words(36), primary_key=True),
+    Column("session_id", Words(36), ForeignKey("sessions.id"), nullable=False),
+    Column("state", Words(16), nullable=False),
+    Column("description", Words),
+    Column("code", Words, nullable=False),
+    Column("output_location", Words, nullable=False),
     Column("submitted_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("completed_at", BigInteger),
-    Column("reason", Text),
+    Column("reason", Words),
     Column("progress", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Index("calculations_by_age", "session_id", "submitted_at", "id"),
@@ -125,41 +129,41 @@ calculations = Table(
 calculation_events = Table(
     "calculation_events",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("calculation_id", String(36), ForeignKey("calculations.id"), nullable=False, index=True),
-    Column("event", String(32), nullable=False),
-    Column("from_state", String(16)),
-    Column("to_state", String(16), nullable=False),
-    Column("reason", Text),
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("calculation_id", Words(36), ForeignKey("calculations.id"), nullable=False, index=True),
+    Column("event", Words(32), nullable=False),
+    Column("from_state", Words(16)),
+    Column("to_state", Words(16), nullable=False),
+    Column("reason", Words),
     Column("at", BigInteger, nullable=False),
 )
 
 drivers = Table(
     "drivers",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("session_id", String(36), index=True),
-    Column("fingerprint", String(64), nullable=False),
+    Column("id", Words(36), primary_key=True),
+    Column("session_id", Words(36), index=True),
+    Column("fingerprint", Words(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("handle", Text),
+    Column("handle", Words),
     Column("ready_at", BigInteger),
     Column("adopted_at", BigInteger),
     Column("ended_at", BigInteger, index=True),
-    Column("reason", Text),
+    Column("reason", Words),
     # The reason's code.
-    Column("code", String(16)),
-    Column("details", Text, nullable=False),
+    Column("code", Words(16)),
+    Column("details", Words, nullable=False),
     # Which server looks after it while it waits in that server's pool; afterwards its session's.
-    Column("server", String(36)),
+    Column("server", Words(36)),
 )
 
 request_tokens = Table(
     "request_tokens",
     metadata,
-    Column("operation", String(64), primary_key=True),
-    Column("token", String(128), primary_key=True),
-    Column("parameters", String(64), nullable=False),
-    Column("resource_id", String(36), nullable=False),
+    Column("operation", Words(64), primary_key=True),
+    Column("token", Words(128), primary_key=True),
+    Column("parameters", Words(64), nullable=False),
+    Column("resource_id", Words(36), nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -167,27 +171,27 @@ request_tokens = Table(
 tags = Table(
     "tags",
     metadata,
-    Column("resource", String(256), primary_key=True),
-    Column("key", String(128), primary_key=True),
-    Column("value", String(256), nullable=False),
+    Column("resource", Words(256), primary_key=True),
+    Column("key", Words(128), primary_key=True),
+    Column("value", Words(256), nullable=False),
 )
 
 principals = Table(
     "principals",
     metadata,
-    Column("name", String(64), primary_key=True),
-    Column("policy", Text, nullable=False),
+    Column("name", Words(64), primary_key=True),
+    Column("policy", Words, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
 access_keys = Table(
     "access_keys",
     metadata,
-    Column("id", String(128), primary_key=True),
-    Column("principal", String(64), ForeignKey("principals.name"), nullable=False),
+    Column("id", Words(128), primary_key=True),
+    Column("principal", Words(64), ForeignKey("principals.name"), nullable=False),
     # Encrypted; the key to it is not in the database.
-    Column("secret", Text, nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("secret", Words, nullable=False),
+    Column("state", Words(16), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
 )
@@ -195,9 +199,9 @@ access_keys = Table(
 executors = Table(
     "executors",
     metadata,
-    Column("driver_id", String(36), primary_key=True),
+    Column("driver_id", Words(36), primary_key=True),
     # Spark's own id: ``0``, ``1``, ... The driver is not among them: it has a row in its table.
-    Column("executor_id", String(64), primary_key=True),
+    Column("executor_id", Words(64), primary_key=True),
     Column("cores", Integer, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),

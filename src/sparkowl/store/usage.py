@@ -59,6 +59,8 @@ def stream(
 ) -> Iterator[Use]:
     """The uses between two moments, for :func:`sparkowl.domain.usage.tally`; in no order.
 
+    To be read within one transaction: PostgreSQL keeps the rest of the rows no longer.
+
     ``by`` names the group's values (:func:`sparkowl.domain.usage.groups_by`). What lives is counted
     until ``until``.
     """
@@ -68,7 +70,7 @@ def stream(
         if work_group is not None:
             grouped = grouped.where(_s.work_group == work_group)
         width = len(by)
-        for row in connection.execution_options(yield_per=_AT_ONCE).execute(grouped):
+        for row in connection.execute(grouped, execution_options={"yield_per": _AT_ONCE}):
             yield Use(tuple(row[4:]) if width else (), *row[:4])
 
 

@@ -11,14 +11,14 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sparkowl.agent import messages
 from sparkowl.clock import Clock
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import DriverId
-from sparkowl.store import Store, drivers
+from sparkowl.domain.ids import DriverId, ServerId
+from sparkowl.store import Store, drivers, servers
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +37,17 @@ class UnknownDriver(Exception):
     """No living driver of this id, or the token is not its own."""
 
 
-TakeReport = Callable[[Driver, messages.Report], Awaitable[None]]
+#: Answers False when the driver is another server's by now, and nothing was taken.
+TakeReport = Callable[[Driver, messages.Report], Awaitable[bool]]
 HearChange = Callable[[DriverId], Awaitable[None]]
 
 
 class Links:
     """The open links by driver."""
 
-    def __init__(self, store: Store, clock: Clock, key: bytes) -> None:
+    def __init__(self, store: Store, clock: Clock, key: bytes, server: ServerId) -> None:
         self._store = store
+        self._server = server
         self._clock = clock
         self._key = key
         self._take: TakeReport
@@ -79,8 +81,15 @@ class Links:
         if driver_id not in self._open:
             self._lost_at[driver_id] = self._clock.now()
 
+    def shift(self, by: timedelta, *, since: datetime, until: datetime) -> None:
+        """Somebody set the clock: silence began by the old one, but where it began just now."""
+        for driver_id, lost_at in self._lost_at.items():
+            if not since <= lost_at <= until:
+                self._lost_at[driver_id] = lost_at + by
+
     async def forget(self, driver_id: DriverId) -> None:
-        """The driver has ended: what is left of its link is closed, and not missed."""
+        """The driver has ended, or is another server's: what is left of its link is closed, and
+        not missed."""
         self._lost_at.pop(driver_id, None)
         link = self._open.pop(driver_id, None)
         if link is not None:
@@ -96,8 +105,14 @@ class Links:
         return known
 
     async def serve(self, driver_id: str, token: str, channel: Channel) -> None:
-        """Serve one connection until it closes. A newer one of the driver replaces it."""
+        """Serve one connection until it closes. A newer one of the driver replaces it.
+
+        The driver of another server is not welcomed: it looks again where to dial.
+        """
         driver = await self.authenticate(driver_id, token)
+        if await self._store.read(lambda tx: servers.owner_of(tx, driver)) != self._server:
+            await channel.close()
+            return
         link = _Link(channel, self._clock.now())
         older = self._open.get(driver.id)
         if older is not None:
@@ -123,10 +138,12 @@ class Links:
             except messages.MessageError:
                 log.warning("driver sent no message", extra={"driver": driver.id})
                 return
-            if isinstance(message, messages.Progress):
-                await self._take(driver, message)
-            elif isinstance(message, messages.Fact):
-                await self._take(driver, message)
+            if not isinstance(message, messages.Progress | messages.Fact):
+                continue
+            if not await self._take(driver, message):
+                await channel.close()
+                return
+            if isinstance(message, messages.Fact):
                 await channel.send(messages.encode(messages.Ack(seq=message.seq)))
 
     async def send_once(self, driver_id: DriverId, key: str, message: messages.Command) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from sparkowl.clock import Clock
-from sparkowl.domain.ids import SessionId
+from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
@@ -24,6 +24,8 @@ class Means:
     """What the supervisor works with."""
 
     store: Store
+    #: This server. It acts only on what is its own by the row.
+    server: ServerId
     clock: Clock
     launcher: Launcher
     links: Links

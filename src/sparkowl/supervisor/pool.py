@@ -8,7 +8,7 @@ Members that die, fall silent or grow old are replaced.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from sparkowl.domain.sparks import OWN
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.store import drivers
 from sparkowl.supervisor.endings import end_driver
+from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Rest, Verdict, backoff_s
 
@@ -33,17 +34,19 @@ LOOK_STARTING_S: Final = 0.5
 class Pool:
     """Keeps ``size`` members waiting. Sessions that start go first."""
 
-    def __init__(self, means: Means, size: int, max_age: timedelta) -> None:
+    def __init__(self, means: Means, jumps: Jumps, size: int, max_age: timedelta) -> None:
         self._means = means
+        self._jumps = jumps
         self._size = size
         self._max_age = max_age
         self._failures = 0
         #: After a start that failed, the next one waits; longer each time.
-        self._hold_until = means.clock.now()
+        self._hold_until = means.clock.monotonic()
 
     async def reconcile(self, _key: str) -> Verdict:
+        now = await self._jumps.settled()
         for member in await self._members():
-            why = await self._unfit(member)
+            why = await self._unfit(member, now)
             if why is not None:
                 await self._discard(member, why)
         members = await self._members()
@@ -52,7 +55,7 @@ class Pool:
             self._failures = 0
         if len(members) >= self._size:
             return Rest(LOOK_STARTING_S if starting else LOOK_S)
-        wait = (self._hold_until - self._means.clock.now()) / timedelta(seconds=1)
+        wait = self._hold_until - self._means.clock.monotonic()
         return Rest(wait) if wait > 0 else await self._launch()
 
     def close(self) -> None:
@@ -66,12 +69,12 @@ class Pool:
 
     async def _members(self) -> list[Driver]:
         live = await self._means.store.read(drivers.list_live)
-        return [driver for driver in live if driver.session_id is None]
+        ours = self._means.server
+        return [driver for driver in live if driver.session_id is None and driver.server == ours]
 
-    async def _unfit(self, member: Driver) -> str | None:
+    async def _unfit(self, member: Driver, now: datetime) -> str | None:
         """Why the member must go; None: it may stay."""
         means = self._means
-        now = means.clock.now()
         if member.handle is None:
             return "it was never launched"
         if member.reason is not None:
@@ -106,6 +109,7 @@ class Pool:
             session_id=None,
             fingerprint=fingerprint(OWN, {}),
             created_at=means.clock.now(),
+            server=means.server,
         )
 
         def write(tx: Connection) -> bool:
@@ -136,5 +140,4 @@ class Pool:
 
     def _hold(self) -> None:
         self._failures += 1
-        pause = timedelta(seconds=backoff_s(self._failures))
-        self._hold_until = self._means.clock.now() + pause
+        self._hold_until = self._means.clock.monotonic() + backoff_s(self._failures)

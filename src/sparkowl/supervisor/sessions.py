@@ -15,7 +15,7 @@ from sparkowl.domain import properties
 from sparkowl.domain import session as domain
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
-from sparkowl.domain.ids import SessionId, new_driver_id
+from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
 from sparkowl.domain.reason import NOT_STARTED, Code, explain
 from sparkowl.domain.session import Event, Session, Situation
 from sparkowl.launchers.base import LaunchError, LaunchSpec
@@ -23,6 +23,7 @@ from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, sessions
 from sparkowl.supervisor import outputs
 from sparkowl.supervisor.endings import end_driver, take_left
+from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
 
@@ -35,10 +36,16 @@ LOOK_LINKED_S: Final = 15.0
 #: A block that was handed over usually reports its start at once, and then nobody needs to know
 #: that it was handed over: one write less on the way of a short block.
 SUBMITTED_AFTER_S: Final = 0.1
+#: A driver that lives and does not dial is told again where to, this often.
+GUIDE_EVERY_S: Final = 5.0
 #: A session that has not come to rest after this many steps is a bug; it is looked at later.
 MAX_STEPS: Final = 30
 #: Their driver is stopped, and then what it left is taken.
 _ENDING: Final = domain.TERMINAL | {domain.State.TERMINATING}
+
+
+class NotOurs(Done):
+    """Another server looks after the session."""
 
 
 class _Rows(NamedTuple):
@@ -53,14 +60,19 @@ class _Rows(NamedTuple):
 class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, jumps: Jumps) -> None:
         self._means = means
+        self._jumps = jumps
+        #: When the drivers without a link were last told where to dial.
+        self._guided: dict[DriverId, float] = {}
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
         for _ in range(MAX_STEPS):
+            now = await self._jumps.settled()
             session, seen = await self._look(session_id)
-            now = self._means.clock.now()
+            if session.server != self._means.server:
+                return await self._leave(seen.driver)
             step = domain.next_step(session, seen, now, self._means.patience)
             verdict = await self._take(step, session, seen)
             if verdict is not None:
@@ -68,15 +80,26 @@ class Sessions:
         log.error("session does not come to rest", extra={"session": session_id})
         return Rest(LOOK_UNLINKED_S)
 
+    async def _leave(self, driver: Driver | None) -> Verdict:
+        """Whatever we knew of it may be wrong by now."""
+        if driver is not None:
+            self._guided.pop(driver.id, None)
+            await self._means.links.forget(driver.id)
+        return NotOurs()
+
     async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
         means = self._means
         session, driver, calculation, asked = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
+        if driver is not None and linked:
+            self._guided.pop(driver.id, None)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
-        if driver is not None and not linked and driver.handle and driver.ended_at is None:
+        ours = session.server == means.server
+        if ours and driver and not linked and driver.handle and driver.ended_at is None:
             observation = await means.launcher.observe(driver.handle)
-            alive = observation.alive
+            alive = observation.alive or await self._has_other_process(driver)
+            await self._guide(driver, alive=alive)
             if not alive and session.state not in _ENDING:
                 # It may have done more than it could tell: what its end means depends on that.
                 await take_left(means, driver, driver.handle)
@@ -96,6 +119,27 @@ class Sessions:
             canceling_since=None if asked is None else max(asked, since or silent_since or asked),
         )
         return session, seen
+
+    async def _guide(self, driver: Driver, *, alive: bool) -> None:
+        """A server that slept may have told the driver, in the middle of launching it, to dial
+        there. So one that does not dial us is told again."""
+        if not alive:
+            self._guided.pop(driver.id, None)
+            return
+        now = self._means.clock.monotonic()
+        if now - self._guided.setdefault(driver.id, now) >= GUIDE_EVERY_S:
+            self._guided[driver.id] = now
+            await self._means.launcher.find(driver.id)
+
+    async def _has_other_process(self, driver: Driver) -> bool:
+        """Two servers may have launched it, when one slept in the middle of it. The first agent
+        that ran is the driver, and the handle may be the other's."""
+        means, was = self._means, driver.handle
+        handle = await means.launcher.find(driver.id)
+        if handle is None or handle == was:
+            return False
+        await means.store.write(lambda tx: drivers.attach(tx, driver.id, handle, was=was))
+        return True
 
     async def _read(self, session_id: SessionId) -> _Rows:
         def read(tx: Connection) -> _Rows:
@@ -208,12 +252,15 @@ class Sessions:
             session_id=session.id,
             fingerprint=fingerprint(spark.environment, review.at_launch, identity),
             created_at=means.clock.now(),
+            server=means.server,
         )
 
         def write(tx: Connection) -> Driver | None:
             if means.next_in_line(tx) != session.id:
                 return None
-            warm = drivers.take_warm(tx, new.fingerprint, session.id)
+            if sessions.get(tx, session.id).server != means.server:
+                return None
+            warm = drivers.take_warm(tx, new.fingerprint, session.id, means.server)
             if warm is not None:
                 sessions.set_timeline(tx, replace(session, timeline=domain.warm(session)))
                 return warm

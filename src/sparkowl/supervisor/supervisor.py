@@ -7,7 +7,6 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
@@ -19,19 +18,27 @@ from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId
 from sparkowl.domain.reason import TERMINATED, Code, explain
+from sparkowl.domain.server import Server
 from sparkowl.objects.errors import ObjectError
-from sparkowl.store import drivers, sessions
+from sparkowl.store import drivers, servers, sessions
+from sparkowl.store.signals import Signals
 from sparkowl.supervisor import facts, outputs
+from sparkowl.supervisor import jumps as clock_jumps
+from sparkowl.supervisor import servers as peers
 from sparkowl.supervisor.budgets import Budgets
+from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.pool import Pool
-from sparkowl.supervisor.sessions import Sessions
+from sparkowl.supervisor.servers import Servers
+from sparkowl.supervisor.sessions import NotOurs, Sessions
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
 
 log = logging.getLogger(__name__)
 
 _POOL: Final = "pool"
 _BUDGETS: Final = "budgets"
+_SERVERS: Final = "servers"
+_CLOCK: Final = "clock"
 _QUIET_LOOK_S: Final = 1.0
 
 
@@ -46,41 +53,77 @@ class PoolSize:
 class Supervisor:
     """Keeps every session moving: :meth:`recover` first, then :meth:`run`, at last :meth:`stop`."""
 
-    def __init__(self, means: Means, pool_size: PoolSize, budgets: Collection[Budget] = ()) -> None:
+    def __init__(
+        self,
+        means: Means,
+        pool_size: PoolSize,
+        servers: Servers,
+        signals: Signals,
+        budgets: Collection[Budget] = (),
+    ) -> None:
         self._means = means
-        self._sessions = Sessions(means)
-        self._pool = Pool(means, pool_size.members, pool_size.max_age)
+        self._servers = servers
+        self._signals = signals
+        self._jumps = Jumps(means)
+        self._sessions = Sessions(means, self._jumps)
+        self._pool = Pool(means, self._jumps, pool_size.members, pool_size.max_age)
         self._budgets = Budgets(means, budgets) if budgets else None
-        self._queue = WorkQueue(means.clock, self._work)
+        self._queue = WorkQueue(means.clock, self._work, urgent={_SERVERS, _CLOCK})
+        #: What somebody here wants to be looked at: if it is another server's, that one is told.
+        self._asked: set[str] = set()
+        #: Taken over, and not taken up yet.
+        self._inherited: set[SessionId] = set()
         means.links.listen(self._take, self._changed)
 
     def wake(self, session_id: SessionId) -> None:
-        """A session's row has changed. A new session may have taken a warm driver with it."""
+        """A session's row has changed, whichever server looks after it. A new session may have
+        taken a warm driver with it."""
+        self._asked.add(session_id)
         if self._queue.wake(session_id):
             self._queue.wake(_POOL)
 
     async def recover(self) -> None:
-        """Take up what an earlier server left: sessions go on, its warm drivers are ended."""
-        means = self._means
+        """Take up what an earlier server left: sessions go on, its warm drivers are ended.
+
+        After :meth:`Servers.join`.
+        """
         if self._budgets is not None:
             # First: what waits must not start before its budget was looked at.
             await self._budgets.reconcile()
-        theirs = []
-        for driver in await means.store.read(drivers.list_live):
-            if driver.session_id is None:
-                await means.store.write(partial(_withdraw, driver.id))
-            else:
-                means.links.expect(driver.id)
-                theirs.append(driver.id)
-                # Its session may have ended already, with the driver still to be stopped.
-                self._queue.wake(driver.session_id)
-        # Looking for them also tells them where this server listens.
-        await means.launcher.find_all(theirs)
-        for session in await means.store.read(sessions.list_live):
-            self._queue.wake(session.id)
+        await self._tend()
         self._queue.wake(_POOL)
         if self._budgets is not None:
             self._queue.wake(_BUDGETS)
+        self._queue.wake(_SERVERS)
+        self._queue.wake(_CLOCK)
+        self._signals.listen(self._queue.wake)
+
+    async def _tend(self) -> None:
+        """Look after the lease, and take up what was taken over. A session that could not be taken
+        up is tried again."""
+        estate = await self._servers.tend()
+        if estate is not None:
+            self._inherited.update(estate.sessions)
+            if estate.members:
+                self._queue.wake(_POOL)
+        if self._inherited:
+            await self._take_up(tuple(self._inherited))
+
+    async def _take_up(self, inherited: Collection[SessionId]) -> None:
+        means = self._means
+
+        def read(tx: Connection) -> list[Driver]:
+            found = [drivers.of_session(tx, session_id) for session_id in inherited]
+            return [driver for driver in found if driver is not None and driver.ended_at is None]
+
+        left = await means.store.read(read)
+        for driver in left:
+            means.links.expect(driver.id)
+        # Looking for them also tells them where this server listens.
+        await means.launcher.find_all([driver.id for driver in left])
+        self._inherited.difference_update(inherited)
+        for session_id in inherited:
+            self._queue.wake(session_id)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -102,11 +145,33 @@ class Supervisor:
 
         One that cannot be ended does not keep the others from it.
         """
+        renewing = asyncio.create_task(self._renew(), name="renew")
+        try:
+            await self._end_all(keep_sessions=keep_sessions)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _renew(self) -> None:
+        """While sessions end, no other server shall think that this one is dead."""
+        while True:
+            await self._servers.renew_in_time()
+            await self._means.clock.wait(asyncio.Event(), peers.LOOK_S)
+
+    async def _end_all(self, *, keep_sessions: bool) -> None:
         live = [] if keep_sessions else await self._means.store.read(sessions.list_live)
-        ends = [self._pool.drain(), *(self._end(session.id) for session in live)]
+        ours = [session.id for session in live if session.server == self._means.server]
+        ends = [self._pool.drain(), *map(self._end, ours)]
         for outcome in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 log.error("not ended", exc_info=outcome)
+
+    async def leave(self) -> Server | None:
+        """Hand what is left to the servers that stay, at once; one of them, if any."""
+        staying = await self._servers.leave()
+        if staying is not None:
+            await self._signals.say(_SERVERS)
+        return staying
 
     async def _end(self, session_id: SessionId) -> None:
         now = self._means.clock.now()
@@ -136,18 +201,42 @@ class Supervisor:
         if key == _BUDGETS and self._budgets is not None:
             verdict, ending = await self._budgets.reconcile()
             for session_id in ending:
-                self._queue.wake(session_id)
+                self.wake(session_id)
             return verdict
-        return await self._sessions.reconcile(key)
+        if key == _SERVERS:
+            await self._tend()
+            return Rest(None if self._servers.alone else peers.LOOK_S)
+        if key == _CLOCK:
+            await self._jumps.settled()
+            return Rest(clock_jumps.LOOK_S)
+        return await self._look_at(key)
 
-    async def _take(self, driver: Driver, report: messages.Report) -> None:
+    async def _look_at(self, key: str) -> Verdict:
+        asked = key in self._asked
+        self._asked.discard(key)
+        verdict = await self._sessions.reconcile(key)
+        if asked and isinstance(verdict, NotOurs):
+            await self._signals.say(key)
+        return verdict
+
+    async def _take(self, driver: Driver, report: messages.Report) -> bool:
         now = self._means.clock.now()
-        await self._means.store.write(lambda tx: facts.take(tx, driver.id, report, now))
+
+        def write(tx: Connection) -> bool:
+            current = drivers.get(tx, driver.id)
+            if current is None or servers.owner_of(tx, current) != self._means.server:
+                return False
+            facts.take(tx, driver.id, report, now)
+            return True
+
+        if not await self._means.store.write(write):
+            return False
         # What no decision hangs on wakes nobody.
         if not isinstance(report, messages.Started | messages.Progress | messages.Executor):
             await self._changed(driver.id)
         if isinstance(report, messages.Adopted):
             await self._publish_timeline(report.session_id)
+        return True
 
     async def _publish_timeline(self, session_id: str) -> None:
         session = await self._means.store.read(lambda tx: sessions.get(tx, session_id))
@@ -161,7 +250,3 @@ class Supervisor:
         driver = await self._means.store.read(lambda tx: drivers.get(tx, driver_id))
         assert driver is not None
         self._queue.wake(driver.session_id or _POOL)
-
-
-def _withdraw(driver_id: DriverId, tx: Connection) -> None:
-    drivers.withdraw(tx, driver_id, "An earlier server started it.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
@@ -49,7 +49,9 @@ Work = Callable[[str], Awaitable[Verdict]]
 class WorkQueue:
     """The workers, as tasks of one group."""
 
-    def __init__(self, clock: Clock, work: Work) -> None:
+    def __init__(self, clock: Clock, work: Work, urgent: Collection[str] = ()) -> None:
+        """``urgent`` keys are tried again after a second, however often they failed."""
+        self._urgent = urgent
         self._clock = clock
         self._work = work
         self._woken: dict[str, asyncio.Event] = {}
@@ -106,7 +108,7 @@ class WorkQueue:
                 verdict = Rest(0)
             except Exception:
                 failures += 1
-                verdict = Rest(backoff_s(failures))
+                verdict = Rest(backoff_s(0 if key in self._urgent else failures))
                 log.exception("work failed", extra={"key": key, "failures": failures})
             if isinstance(verdict, Rest):
                 await self._clock.wait(woken, verdict.seconds)
