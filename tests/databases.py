@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,8 @@ from sparkowl.store.engine import Place
 ENGINES: Final = ("sqlite", "postgresql")
 #: Starting PostgreSQL may take this long on a busy machine.
 _PATIENT_S: Final = 60.0
+#: Databases that are kept: a test may open its own several times.
+_KEPT: Final = 30
 _NUMBERS: Final = count(1)
 _TEMPLATE: Final = "template_sparkowl"
 _PASSWORD: Final = "hidden-word"
@@ -43,6 +46,7 @@ class PostgreSQL:
         self.folder = Path(tempfile.mkdtemp(prefix="sparkowl-pg-"))
         self._data = self.folder / "data"
         self._owner = self._unprivileged()
+        self._made: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
         try:
@@ -101,7 +105,13 @@ class PostgreSQL:
 
     def new_database(self, template: str = "template0") -> str:
         """The URL of a database that nobody else has."""
+        if len(self._made) > _KEPT:
+            oldest = self._made.pop(0)
+            # One that a longer test still has open stays till the end.
+            with suppress(psycopg.errors.ObjectInUse):
+                self.execute(f"DROP DATABASE {oldest}")
         name = f"test_{next(_NUMBERS)}"
+        self._made.append(name)
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 

@@ -161,6 +161,20 @@ def test_one_token_makes_one_session_when_eight_requests_race(server: Server) ->
     assert sum(session.get("Description") == "raced" for session in shown) == 1
 
 
+def test_any_character_comes_back_and_can_be_asked_for(athena: Any, idle_session: Idle) -> None:
+    """NUL as well, which PostgreSQL itself does not take."""
+    session_id = idle_session(Description="a\0b\x01a")
+    calculation_id = athena.start_calculation_execution(
+        SessionId=session_id, CodeBlock="print('\0')", Description="\0"
+    )["CalculationExecutionId"]
+
+    assert athena.get_session(SessionId=session_id)["Description"] == "a\0b\x01a"
+    found = athena.get_calculation_execution(CalculationExecutionId=calculation_id)
+    assert found["Description"] == "\0"
+    with pytest.raises(ClientError, match="InvalidRequestException"):
+        athena.get_session_status(SessionId="\0")
+
+
 # --- calculations ------------------------------------------------------------------------------
 
 
