@@ -25,6 +25,7 @@ from sparkowl.config import DATABASE_FILE, Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.http.aws import AthenaDoor
+from sparkowl.http.bounds import InFlight
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
 from sparkowl.launchers import engines
@@ -88,6 +89,7 @@ async def serve(
     Raises :class:`StartError` when the port or the data directory cannot be had.
     """
     process.refuse_open_door(settings)
+    allowed = process.bounds(settings)
     clock = clock or System()
     with (
         process.data_dir(settings) as data_dir,
@@ -104,7 +106,7 @@ async def serve(
             await supervisor.recover()
             async with (
                 process.background(supervisor.run(), "supervisor", stop),
-                process.answering(asgi, listener),
+                process.answering(asgi, listener, allowed),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
             ):
                 with process.announced(data_dir, url):
@@ -210,8 +212,9 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     )
     keyring = Keyring(store, settings.data_dir, keys, clock, first_only=not others)
     body_limit = settings.limits.request_body_bytes
+    bodies = InFlight(settings.http.bodies_bytes)
     asgi = Server(
-        AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), body_limit),
+        AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), bodies, body_limit),
         S3Door(files, keyring, opened.audit, clock, settings.region),
         DriversDoor(links),
     )

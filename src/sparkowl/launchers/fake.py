@@ -111,7 +111,8 @@ class FakeLauncher:
         return Observation(alive=True)
 
     async def stop(self, handle: str, *, grace_s: float) -> None:
-        driver = self._drivers.get(json.loads(handle)["fake"])
+        # Forgotten: a server under load ends thousands.
+        driver = self._drivers.pop(json.loads(handle)["fake"], None)
         if driver is not None:
             await driver.end()
 
