@@ -102,7 +102,9 @@ class Client:
                 continue
             session = {"SessionId": started["SessionId"]}
             try:
-                await self._until("GetSessionStatus", session, ("IDLE",))
+                await self._until("GetSessionStatus", session, ("IDLE",), over)
+                if over():
+                    continue
                 await self._block(session)
                 await self._call("GetSession", **session)
                 await self._call("ListSessions", WorkGroup="spark", MaxResults=10)
@@ -120,8 +122,14 @@ class Client:
             named = {"CalculationExecutionId": block["CalculationExecutionId"]}
             await self._until("GetCalculationExecutionStatus", named, ("COMPLETED",))
 
-    async def _until(self, operation: str, named: dict[str, str], good: tuple[str, ...]) -> None:
-        while True:
+    async def _until(
+        self,
+        operation: str,
+        named: dict[str, str],
+        good: tuple[str, ...],
+        over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        while not over():
             answer = await self._call(operation, **named)
             if answer is None:
                 return

@@ -191,7 +191,7 @@ def test_a_body_without_a_length_is_refused_once_it_is_over_the_limit(server: Se
 
 
 @pytest.mark.parametrize("expect", [True, False])
-def test_nobody_without_a_key_is_asked_for_a_body(server: Server, expect: bool) -> None:  # noqa: FBT001
+def test_nobody_without_a_key_is_asked_for_a_body(server: Server, expect: bool) -> None:
     """The answer comes although not a byte of the body does."""
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
     headers = claim(server, key_id="AKIDNOBODY0000000000") | {"Content-Length": "1000000"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 LOOK_UNLINKED_S: Final = 0.5
 #: ...while one that is linked is missed at once.
 LOOK_LINKED_S: Final = 15.0
+#: A session that waits in line behind others is woken when its turn comes; this is for the rest,
+#: such as memory that the host has again. Each look reads the line, so many must not look often.
+LOOK_IN_LINE_S: Final = 5.0
 #: A block that was handed over usually reports its start at once, and then nobody needs to know
 #: that it was handed over: one write less on the way of a short block.
 SUBMITTED_AFTER_S: Final = 0.1
@@ -40,11 +44,16 @@ MAX_STEPS: Final = 30
 class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, turn_over: Callable[[], Awaitable[None]]) -> None:
         self._means = means
+        #: Called when a session that had its turn has a driver now: it is the next one's turn.
+        self._turn_over = turn_over
+        #: Those that found that it is not their turn, when they were last looked at.
+        self.waiting: set[str] = set()
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
+        self.waiting.discard(key)
         for _ in range(MAX_STEPS):
             session, seen = await self._look(session_id)
             now = self._means.clock.now()
@@ -137,7 +146,10 @@ class Sessions:
         else:
             driver = await self._intend(session, review)
             if driver is None:
-                return Rest(LOOK_UNLINKED_S)
+                first = await means.store.read(means.next_in_line) == session.id
+                self.waiting.add(session.id)
+                return Rest(LOOK_UNLINKED_S if first else LOOK_IN_LINE_S)
+            await self._turn_over()
             if driver.handle is not None:
                 return None
         role = means.roles.of(session)

@@ -48,7 +48,7 @@ class Supervisor:
 
     def __init__(self, means: Means, pool_size: PoolSize, budgets: Collection[Budget] = ()) -> None:
         self._means = means
-        self._sessions = Sessions(means)
+        self._sessions = Sessions(means, self._wake_next)
         self._pool = Pool(means, pool_size.members, pool_size.max_age)
         self._budgets = Budgets(means, budgets) if budgets else None
         self._queue = WorkQueue(means.clock, self._work)
@@ -136,7 +136,17 @@ class Supervisor:
             for session_id in ending:
                 self._queue.wake(session_id)
             return verdict
-        return await self._sessions.reconcile(key)
+        verdict = await self._sessions.reconcile(key)
+        if key not in self._sessions.waiting:
+            await self._wake_next()
+        return verdict
+
+    async def _wake_next(self) -> None:
+        """What moved may have made room, so whoever is next need not wait for its next look."""
+        if self._sessions.waiting:
+            waiting = await self._means.store.read(self._means.next_in_line)
+            if waiting is not None:
+                self._queue.wake(waiting)
 
     async def _take(self, driver: Driver, report: messages.Report) -> None:
         now = self._means.clock.now()
