@@ -82,6 +82,8 @@ def sparkowl(prepare: Callable[[Path], None] | None = None, **settings: str) -> 
         finally:
             process.terminate()
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
             log.close()
 
 

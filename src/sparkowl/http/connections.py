@@ -149,7 +149,8 @@ class Connection(HttpToolsProtocol):
         self._received += len(data)
         self._unseen += len(data)
         super().data_received(data)
-        if self._unseen > self.book.bounds.head_bytes and not self.transport.is_closing():
+        refused = self._refusal is not None or self.transport.is_closing()
+        if self._unseen > self.book.bounds.head_bytes and not refused:
             self._refuse(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
@@ -211,7 +212,10 @@ class Connection(HttpToolsProtocol):
             self.book.left(self)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refusal or _BAD, msg)
+        if self._refusal is None:
+            self._refuse(_BAD, msg)
+        else:
+            self._refuse(self._refusal)
 
     def overdue(self, now: float) -> bool:
         """Whether it breaks a bound of time."""
