@@ -10,15 +10,17 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
+from sparkowl.domain.errors import Throttled
 from sparkowl.domain.rates import THROTTLED
 from sparkowl.http.doors import is_athena
 from sparkowl.protocol.encode import encode_error
+from sparkowl.protocol.errors import wire_error
 
 _SLOW_DOWN: Final = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
-_CODE: Final = "ThrottlingException"
+_CODE: Final = wire_error(Throttled()).code
 
 
 async def busy(scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 LOOK_UNLINKED_S: Final = 0.5
 #: ...while one that is linked is missed at once.
 LOOK_LINKED_S: Final = 15.0
-#: A session that waits in line behind others is woken when its turn comes; this is for the rest,
-#: such as memory that the host has again. Each look reads the line, so many must not look often.
+#: A session that is behind another, whose turn it is, is woken when its own comes. Each look reads
+#: the line, so many must not look often.
 LOOK_IN_LINE_S: Final = 5.0
 #: A block that was handed over usually reports its start at once, and then nobody needs to know
 #: that it was handed over: one write less on the way of a short block.
@@ -146,9 +146,10 @@ class Sessions:
         else:
             driver = await self._intend(session, review)
             if driver is None:
-                first = await means.store.read(means.next_in_line) == session.id
+                following = await means.store.read(means.next_in_line)
                 self.waiting.add(session.id)
-                return Rest(LOOK_UNLINKED_S if first else LOOK_IN_LINE_S)
+                behind = following not in {None, session.id}
+                return Rest(LOOK_IN_LINE_S if behind else LOOK_UNLINKED_S)
             await self._turn_over()
             if driver.handle is not None:
                 return None
