@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from sparkowl.access.audit import Audit, Record
 from sparkowl.access.hiding import HIDDEN, MAX_PARAMETERS, shown
 
 
-def record(**members: Any) -> Record:
-    return Record(at=AT, request_id="1", service="athena", source=None, user_agent=None, **members)
+def record(seconds: float = 0, **members: Any) -> Record:
+    at = AT + timedelta(seconds=seconds)
+    return Record(at=at, request_id="1", service="athena", source=None, user_agent=None, **members)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -50,19 +53,54 @@ def test_a_line_is_appended_for_each_call_and_only_the_owner_may_read_it(tmp_pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_file_that_was_moved_or_removed_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_moved_or_removed_is_begun_anew_within_a_second(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     audit = Audit(path)
     audit.write(record(operation="A"))
     path.rename(tmp_path / "audit.jsonl.1")
-    audit.write(record(operation="B"))
-    audit.write(record(operation="C"))
+    audit.write(record(0.9, operation="B"))
+    audit.write(record(1, operation="C"))
     path.unlink()
-    audit.write(record(operation="D"))
+    audit.write(record(2, operation="D"))
     audit.close()
 
-    assert [line["operation"] for line in lines(tmp_path / "audit.jsonl.1")] == ["A"]
+    assert [line["operation"] for line in lines(tmp_path / "audit.jsonl.1")] == ["A", "B"]
     assert [line["operation"] for line in lines(path)] == ["D"]
+
+
+async def test_lines_of_reads_are_written_together_and_before_any_later_line(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = Audit(path)
+    audit.open()
+
+    audit.note(record(operation="A"))
+    audit.note(record(operation="B"))
+    assert lines(path) == []
+    await asyncio.sleep(0)
+    assert [line["operation"] for line in lines(path)] == ["A", "B"]
+
+    audit.note(record(operation="C"))
+    audit.write(record(operation="D"))
+    assert [line["operation"] for line in lines(path)] == ["A", "B", "C", "D"]
+    await asyncio.sleep(0)
+    audit.note(record(operation="E"))
+    audit.close()
+    assert [line["operation"] for line in lines(path)] == ["A", "B", "C", "D", "E"]
+
+
+async def test_no_more_lines_wait_than_are_worth_a_write(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = Audit(path)
+    long = record(resource="r" * 1_000)
+
+    for _ in range(100):
+        audit.note(long)
+
+    assert path.stat().st_size > 64 * 1024
+    audit.close()
+    assert len(lines(path)) == 100
 
 
 def test_a_link_in_its_place_is_not_followed(

@@ -271,3 +271,10 @@ def test_a_user_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
         "There is no user no-such-user on this machine.",
         "Drivers cannot run as user no-such-user: the server does not run as root.",
     }
+
+
+def test_more_connections_than_files_may_be_open_are_refused(tmp_path: Path) -> None:
+    said = fails_to_start(tmp_path, http={"connections": 10**9})
+
+    assert said.startswith("http.connections is 1000000000, but the limit of ")
+    assert "LimitNOFILE" in said

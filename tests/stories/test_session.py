@@ -367,6 +367,18 @@ async def test_more_starts_than_may_run_at_once_wait_and_all_come_up(tmp_path: P
         assert [await w.state(session_id) for session_id in (second, third)] == ["IDLE", "IDLE"]
 
 
+async def test_whoever_waits_for_a_turn_is_woken_when_it_comes(tmp_path: Path) -> None:
+    """Not only at its next look: with many that wait, these are rare."""
+    async with world(tmp_path, starts_at_once=1) as w:
+        w.launcher.knobs.never_ready = True
+        first, *others = [await w.start() for _ in range(6)]
+        w.launcher.knobs.never_ready = False
+
+        await w.terminate(first)
+
+        assert [await w.state(session_id) for session_id in others] == ["IDLE"] * 5
+
+
 async def test_a_session_that_waited_for_a_place_still_has_its_whole_time_to_start(
     tmp_path: Path,
 ) -> None:

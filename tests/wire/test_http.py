@@ -182,14 +182,42 @@ def test_a_body_without_a_length_is_refused_once_it_is_over_the_limit(server: Se
 
     # It may be refused while we are still sending.
     with suppress(BrokenPipeError, ConnectionResetError):
-        connection.request(
-            "POST", "/", body=chunks, headers={"X-Amz-Target": TARGET}, encode_chunked=True
-        )
+        connection.request("POST", "/", body=chunks, headers=claim(server), encode_chunked=True)
     answer = connection.getresponse()
     found = json.loads(answer.read())
     connection.close()
 
     assert (answer.status, found["__type"]) == (413, "RequestEntityTooLargeException")
+
+
+@pytest.mark.parametrize("expect", [True, False])
+def test_nobody_without_a_key_is_asked_for_a_body(server: Server, expect: bool) -> None:
+    """The answer comes although not a byte of the body does."""
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+    headers = claim(server, key_id="AKIDNOBODY0000000000") | {"Content-Length": "1000000"}
+    if expect:
+        headers["Expect"] = "100-continue"
+
+    connection.putrequest("POST", "/")
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    found = json.loads(answer.read())
+    connection.close()
+
+    assert (answer.status, found["__type"]) == (403, "UnrecognizedClientException")
+    # What came next would be taken for the body.
+    assert answer.getheader("connection") == ("close" if expect else None)
+
+
+def claim(server: Server, key_id: str | None = None) -> dict[str, str]:
+    """Headers of a request whose body does not fit its signature."""
+    keys = server.running.credentials
+    request = AWSRequest("POST", server.url + "/", data=b"", headers={"X-Amz-Target": TARGET})
+    signer = Credentials(key_id or keys.access_key_id, keys.secret_access_key)
+    SigV4Auth(signer, "athena", "us-east-1").add_auth(request)
+    return dict(request.headers.items())
 
 
 def test_a_get_of_the_root_is_s3s_and_needs_a_signature(server: Server) -> None:

@@ -2,19 +2,25 @@
 
 A line is one JSON object in ASCII, so nothing that a caller sends can end it or begin another. It
 is written with one system call to a file that is only ever appended to. When the file was moved
-away, as logrotate does, the next line begins a new one. When it cannot be written, calls go on: the
-server's log says so once, and once more when it can be written again.
+away, as logrotate does, a new one is begun within a second. When it cannot be written, calls go on:
+the server's log says so once, and once more when it can be written again.
+
+The line of a call that changed something or was refused is in the file before the caller has its
+answer. Clients poll, so lines of reads that went well are written together, at the end of the turn
+of the event loop in which they were answered: a server that is killed in that fraction of a
+millisecond loses these. Neither is flushed to the disk: losing power may cost the last seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +33,13 @@ MAX_USER_AGENT: Final = 256
 MAX_NAME: Final = 128
 _MAX_ADDRESS: Final = 64
 _MAX_RESOURCE: Final = 1_200
+
+#: What a call's line says as its error when the server's stop cut it short.
+CANCELLED: Final = "ServerStopped"
+#: How long a file that was moved away may still be written to.
+_LOOK_AFTER: Final = timedelta(seconds=1)
+#: Lines that wait are written at once when they are this many bytes.
+_WAITING_BYTES: Final = 64 * 1024
 
 _FLAGS: Final = (
     os.O_WRONLY
@@ -99,6 +112,9 @@ class Audit:
         self._failing = False
         #: The last line was written in part: the disk became full in its middle.
         self._torn = False
+        self._looked_at: datetime | None = None
+        #: Lines of reads in this turn of the event loop.
+        self._waiting = bytearray()
 
     def open(self) -> None:
         """Open the file now rather than at the first call; OSError where that is not possible."""
@@ -132,12 +148,38 @@ class Audit:
         return client[0] if client else None
 
     def write(self, record: Record) -> None:
-        """Append a record. Never raises for what is wrong with the file."""
+        """Append a record now. Never raises for what is wrong with the file."""
+        if self._path is not None:
+            self._waiting += record.line()
+            self._flush(self._path, record.at)
+
+    def note(self, record: Record) -> None:
+        """Append a record at the end of this turn of the event loop."""
         if self._path is None:
             return
-        line = record.line()
+        first = not self._waiting
+        self._waiting += record.line()
+        if len(self._waiting) > _WAITING_BYTES:
+            self._flush(self._path, record.at)
+        elif first:
+            asyncio.get_running_loop().call_soon(self._flush, self._path, record.at)
+
+    def close(self) -> None:
+        if self._path is not None and self._looked_at is not None:
+            self._flush(self._path, self._looked_at)
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _flush(self, path: Path, at: datetime) -> None:
+        if not self._waiting:
+            return
+        lines, self._waiting = self._waiting, bytearray()
         try:
-            self._append(self._path, b"\n" + line if self._torn else line)
+            self._append(path, b"\n" + lines if self._torn else lines, at)
         except OSError as error:
             if not self._failing:
                 self._failing = True
@@ -149,27 +191,32 @@ class Audit:
             self._failing = False
             log.warning("the audit log can be written again; calls in between are not in it")
 
-    def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    def _append(self, path: Path, line: bytes) -> None:
-        fd = self._opened(path)
-        written = os.write(fd, line)
-        self._torn = 0 < written < len(line)
-        if written < len(line):
-            raise OSError(f"{written} of {len(line)} bytes were written")
+    def _append(self, path: Path, lines: bytes | bytearray, at: datetime) -> None:
+        fd = self._fd
+        # A clock that was set back is a reason to look, too.
+        if (
+            fd is None
+            or self._looked_at is None
+            or not timedelta(0) <= at - self._looked_at < _LOOK_AFTER
+        ):
+            fd = self._opened(path)
+            self._looked_at = at
+        written = os.write(fd, lines)
+        if written < len(lines):
+            # Whether a line was cut, or only some are missing.
+            self._torn = written > 0 and lines[written - 1 : written] != b"\n"
+            raise OSError(f"{written} of {len(lines)} bytes were written")
+        self._torn = False
 
     def _opened(self, path: Path) -> int:
         """The descriptor of the file that has this path now."""
         try:
-            found = os.lstat(path)  # at every call: pathlib's own takes twice the time
+            found = os.lstat(path)
         except FileNotFoundError:
             found = None
         if self._fd is not None and found and (found.st_dev, found.st_ino) == self._file:
             return self._fd
-        self.close()
+        self._shut()
         self._fd = os.open(path, _FLAGS, 0o600)
         opened = os.fstat(self._fd)
         self._file = (opened.st_dev, opened.st_ino)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 HIDDEN: Final = "HIDDEN_FOR_SECURITY_REASONS"
@@ -19,6 +20,7 @@ MAX_PARAMETERS: Final = 4_096
 #: Of a single text in them.
 MAX_TEXT: Final = 512
 MAX_ITEMS: Final = 64
+_SHORT: Final = 64
 
 _HIDDEN_MEMBERS: Final = frozenset({"CodeBlock", "Payload", "ContentMD5", "ContentHash"})
 #: Members of the API whose names only look secret. They open nothing.
@@ -72,9 +74,16 @@ def _is_hidden(name: str, value: Any, *, properties: bool) -> bool:
         return True
     if name in _HARMLESS:
         return False
-    if _SECRET.search(name):
+    # Members have few names, and clients that poll send the same ones all the time.
+    known = _secret_name(name) if len(name) <= _SHORT else _SECRET.search(name) is not None
+    if known:
         return True
     return properties and isinstance(value, str) and _SECRET.search(value) is not None
+
+
+@lru_cache(maxsize=1024)
+def _secret_name(name: str) -> bool:
+    return _SECRET.search(name) is not None
 
 
 def _value(value: Any, *, properties: bool) -> Any:

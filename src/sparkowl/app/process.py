@@ -8,6 +8,7 @@ import ipaddress
 import json
 import logging
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,11 +21,18 @@ from starlette.types import ASGIApp
 from sparkowl.app.errors import StartError
 from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain.server import Server as Peer
+from sparkowl.http.bounds import Bounds
+from sparkowl.http.connections import Connections
 
 log = logging.getLogger(__name__)
 
 #: Connections that wait to be accepted while the server starts.
 BACKLOG: Final = 2048
+#: Open files that are not connections nor what a connection reads: database, logs, drivers' pipes.
+_OWN_FILES: Final = 256
+_MOST_CONNECTIONS: Final = 10_000
+#: Largest message of a driver's agent.
+_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 
 @contextmanager
@@ -124,13 +132,46 @@ async def background(
             await task
 
 
+def bounds(settings: Settings) -> Bounds:
+    """What the port's connections may take, once the limit on open files is as high as allowed.
+
+    A connection may need two files: itself, and the object that it reads or writes. Raises
+    :class:`StartError` when the settings ask for more connections than there can be.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # No system has so many, and "no limit" is -1.
+    files = hard if hard != resource.RLIM_INFINITY else 4 * _MOST_CONNECTIONS
+    room = max((files - _OWN_FILES) // 2, 16)
+    http = settings.http
+    if http.connections is not None and http.connections > room:
+        raise StartError(
+            f"http.connections is {http.connections}, but the limit of {files} open files leaves "
+            f"room for {room}. Raise the limit (LimitNOFILE= of systemd, ulimit -n), or set less."
+        )
+    return Bounds(
+        connections=http.connections or min(room, _MOST_CONNECTIONS),
+        head_bytes=http.head_bytes,
+        headers=http.headers,
+        head_s=http.head_s,
+        keep_alive_s=http.keep_alive_s,
+        stall_s=http.stall_s,
+        least_bytes_per_s=http.least_bytes_per_s,
+        pace_s=http.pace_s,
+    )
+
+
 @asynccontextmanager
-async def answering(asgi: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Uvicorn, without its own signal handlers and its own log."""
+async def answering(asgi: ASGIApp, listener: socket.socket, allowed: Bounds) -> AsyncIterator[None]:
+    """Uvicorn, without its own signal handlers and its own log, and with bounds."""
+    connections = Connections(allowed)
+    http, websocket = connections.protocols()
     config = uvicorn.Config(
         asgi,
-        http="httptools",
-        ws="websockets-sansio",
+        http=http,
+        ws=websocket,
+        ws_max_size=_MESSAGE_BYTES,
+        timeout_keep_alive=allowed.keep_alive_s,  # type: ignore[arg-type]  # given to call_later
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -144,6 +185,7 @@ async def answering(asgi: ASGIApp, listener: socket.socket) -> AsyncIterator[Non
     )
     server = _Uvicorn(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    watch = asyncio.create_task(connections.watch(), name="http-connections")
     try:
         accepting = asyncio.create_task(server.accepting.wait(), name="http-accepting")
         await asyncio.wait({task, accepting}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,7 +196,13 @@ async def answering(asgi: ASGIApp, listener: socket.socket) -> AsyncIterator[Non
         yield
     finally:
         server.should_exit = True
-        await task
+        try:
+            await task
+            # Uvicorn cancels what takes too long, but does not wait until it has ended.
+            await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+        finally:
+            watch.cancel()
+            connections.abort()
 
 
 class _Uvicorn(uvicorn.Server):

@@ -26,6 +26,7 @@ from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
 from sparkowl.http.aws import AthenaDoor
+from sparkowl.http.bounds import InFlight
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
 from sparkowl.launchers import engines, postmortem
@@ -92,6 +93,7 @@ async def serve(
     Raises :class:`StartError` when the port or the data directory cannot be had.
     """
     process.refuse_open_door(settings)
+    allowed = process.bounds(settings)
     clock = clock or System()
     with (
         process.data_dir(settings) as data_dir,
@@ -123,7 +125,7 @@ async def serve(
             await supervisor.recover()
             async with (
                 process.background(supervisor.run(), "supervisor", stop),
-                process.answering(asgi, listener),
+                process.answering(asgi, listener, allowed),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
             ):
                 announcement.make()
@@ -250,8 +252,9 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     )
     keyring = Keyring(store, settings.data_dir, keys, clock, first_only=not others)
     body_limit = settings.limits.request_body_bytes
+    bodies = InFlight(settings.http.bodies_bytes)
     asgi = Server(
-        AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), body_limit),
+        AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), bodies, body_limit),
         S3Door(files, keyring, opened.audit, clock, settings.region),
         DriversDoor(links),
     )

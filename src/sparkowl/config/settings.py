@@ -22,6 +22,7 @@ from sparkowl.config.drivers import (
     PoolSection,
     RoleSection,
 )
+from sparkowl.config.http import HttpSection
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
 from sparkowl.config.section import Section
 from sparkowl.config.store import StoreSection
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
+    http: HttpSection = HttpSection()
     audit: AuditSection = AuditSection()
     store: StoreSection = StoreSection()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -11,16 +12,17 @@ from uuid import uuid4
 from starlette.types import Receive, Scope, Send
 
 from sparkowl import telemetry
-from sparkowl.access.audit import Audit, Record
+from sparkowl.access.audit import CANCELLED, Audit, Record
 from sparkowl.access.keyring import Keyring, secret_of
 from sparkowl.domain.errors import RequestError, UnknownOperation
 from sparkowl.domain.rates import Rates
+from sparkowl.http.bounds import InFlight
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.operations.access import Guard
 from sparkowl.protocol.decode import decode, operation_of
 from sparkowl.protocol.encode import encode, encode_error
 from sparkowl.protocol.errors import INTERNAL, BodyTooLarge, wire_error
-from sparkowl.protocol.sigv4 import SignatureError, SignedRequest, claimed_key, verify
+from sparkowl.protocol.sigv4 import SignatureError, SignedRequest, claimed_key, examine
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,13 @@ class Answer:
 class AthenaDoor:
     """``POST /`` in AWS JSON 1.1."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what the request line needs
         self,
         context: Context,
         keyring: Keyring,
         audit: Audit,
         rates: Rates,
+        bodies: InFlight,
         body_limit: int,
     ) -> None:
         self._context = context
@@ -53,6 +56,7 @@ class AthenaDoor:
         self._guard = Guard()
         self._audit = audit
         self._rates = rates
+        self._bodies = bodies
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,20 +69,31 @@ class AthenaDoor:
         )
         record.operation = (target or "").rpartition(".")[2] or None
         with telemetry.request(request_id):
+            body = _Body(receive, headers, self._body_limit, self._bodies)
             try:
-                body = await _read(receive, headers, self._body_limit)
                 answer = await self._answer(scope, headers, body, record)
             except Exception as error:  # noqa: BLE001  one of the four places: becomes an answer
                 answer = _refusal(error)
-            _report(target, answer, perf_counter() - began)
+            except asyncio.CancelledError:
+                # The server stops. Whether the call took effect is not known, so it is not silent.
+                record.error = CANCELLED
+                self._audit.write(record)
+                raise
+            finally:
+                body.forget()
+            polling = _report(target, answer, perf_counter() - began)
             record.status, record.error = answer.status, answer.error
-            self._audit.write(record)
-        await _send(send, answer, request_id)
+            if polling:
+                self._audit.note(record)
+            else:
+                self._audit.write(record)
+        await _send(send, answer, request_id, close=body.held_back)
 
     async def _answer(
-        self, scope: Scope, headers: list[tuple[str, str]], body: bytes, record: Record
+        self, scope: Scope, headers: list[tuple[str, str]], coming: _Body, record: Record
     ) -> Answer:
-        """The request line: verify, count, decode, authorise, call, encode."""
+        """The request line: examine, read, verify, count, decode, authorise, call, encode."""
+        coming.refuse_declared()
         signed = SignedRequest(
             scope["method"],
             scope["raw_path"].decode("latin-1"),
@@ -88,7 +103,10 @@ class AthenaDoor:
         record.access_key_id = claimed_key(signed)
         caller = await self._keyring.find(record.access_key_id)
         now = self._context.clock.now()
-        verify(signed, secret_of=secret_of(caller), now=now, service="athena", body=body)
+        claim = examine(signed, secret_of=secret_of(caller), now=now, service="athena")
+        # Only now: nobody without a key makes the server hold a body.
+        body = await coming.read()
+        claim.prove(body)
         assert caller is not None  # whose secret it was signed with
         record.principal = caller.principal.name
         model = operation_of(dict(headers).get("x-amz-target"))
@@ -110,14 +128,18 @@ class AthenaDoor:
         return Answer(200, encode(model, output))
 
 
-def _report(target: str | None, answer: Answer, seconds: float) -> None:
-    """One line a call; clients poll, so reads that went well are for debugging only."""
+def _report(target: str | None, answer: Answer, seconds: float) -> bool:
+    """One line a call; clients poll, so reads that went well are for debugging only.
+
+    Answers whether it was such a read.
+    """
     name = (target or "-").rpartition(".")[2][:128]
     polling = answer.status == 200 and name.startswith(("Get", "List"))
     level = logging.DEBUG if polling else logging.INFO
     if log.isEnabledFor(level):
         fields = {"operation": name, "status": answer.status, "error": answer.error}
         log.log(level, "call", extra=fields | {"ms": round(seconds * 1000, 1)})
+    return polling
 
 
 def _refusal(error: Exception) -> Answer:
@@ -131,28 +153,61 @@ def _refusal(error: Exception) -> Answer:
     return Answer(wire.status, encode_error(wire.code, message, wire.members), wire.code)
 
 
-async def _read(receive: Receive, headers: list[tuple[str, str]], limit: int) -> bytes:
-    """The body, refused before it is read whole when it is over the limit."""
-    declared = dict(headers).get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge(f"The request body has {declared} bytes; at most {limit} are allowed.")
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLarge(f"The request body has more than {limit} bytes.")
-        if not message.get("more_body"):
-            return bytes(body)
+class _Body:
+    """The body on its way in. It counts among those in flight until it is forgotten."""
+
+    def __init__(
+        self, receive: Receive, headers: list[tuple[str, str]], limit: int, in_flight: InFlight
+    ) -> None:
+        self._receive = receive
+        self._headers = dict(headers)
+        self._limit = limit
+        self._in_flight = in_flight
+        self._size = 0
+        self._asked_for = False
+
+    @property
+    def held_back(self) -> bool:
+        """The client waits for "100 Continue", which it never gets: no body comes any more."""
+        return not self._asked_for and "expect" in self._headers
+
+    def refuse_declared(self) -> None:
+        """Refuse one that says itself that it is over the limit."""
+        declared = self._headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._limit:
+            raise BodyTooLarge(
+                f"The request body has {declared} bytes; at most {self._limit} are allowed."
+            )
+
+    async def read(self) -> bytes:
+        """All of it; refused before it is read whole when it is over the limit."""
+        self._asked_for = True
+        parts: list[bytes] = []
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                break
+            part = message.get("body", b"")
+            self._in_flight.take(len(part))
+            self._size += len(part)
+            if self._size > self._limit:
+                raise BodyTooLarge(f"The request body has more than {self._limit} bytes.")
+            parts.append(part)
+            if not message.get("more_body"):
+                break
+        return b"".join(parts)
+
+    def forget(self) -> None:
+        """The call has ended."""
+        self._in_flight.give(self._size)
+        self._size = 0
 
 
 def _headers(scope: Scope) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
 
 
-async def _send(send: Send, answer: Answer, request_id: str) -> None:
+async def _send(send: Send, answer: Answer, request_id: str, *, close: bool) -> None:
     headers = [
         (b"content-type", b"application/x-amz-json-1.1"),
         (b"content-length", str(len(answer.body)).encode()),
@@ -160,5 +215,8 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
     ]
     if answer.error is not None:
         headers.append((b"x-amzn-errortype", answer.error.encode()))
+    if close:
+        # What comes next would be taken for the body.
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sparkowl import __version__
+from sparkowl.http.doors import is_athena
 from sparkowl.http.drivers import PREFIX as DRIVERS
 from sparkowl.s3.door import S3Door
 
@@ -35,17 +36,7 @@ class Server:
             return self._drivers if scope["path"].startswith(DRIVERS) else _no_websocket
         if scope["path"] == HEALTH:
             return _health
-        return self._athena if _is_athena(scope) else self._s3
-
-
-def _is_athena(scope: Scope) -> bool:
-    """An AWS JSON request names its target; S3 never does."""
-    if scope["method"] != "POST" or scope["path"] != "/":
-        return False
-    return any(
-        name == b"x-amz-target" or (name == b"content-type" and b"x-amz-json" in value)
-        for name, value in scope["headers"]
-    )
+        return self._athena if is_athena(scope) else self._s3
 
 
 async def _health(scope: Scope, receive: Receive, send: Send) -> None:

@@ -143,13 +143,16 @@ class FakeLauncher:
         return {} if driver is None else driver.spool.get(calculation_id, {})
 
     async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
-        driver = self._drivers.get(json.loads(handle)["fake"])
+        driver_id = json.loads(handle)["fake"]
+        driver = self._drivers.get(driver_id)
         if driver is not None:
             await driver.end()
         if take is not None:
             await take()
         if driver is not None:
             driver.clear()
+            # Forgotten: a server under load ends thousands.
+            self._drivers.pop(driver_id, None)
 
     def adopt_of(self, driver_id: str) -> Adopt | None:
         """What the driver was told when it became a session's."""

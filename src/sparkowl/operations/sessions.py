@@ -58,8 +58,9 @@ async def get_session_status(ctx: Context, request: Input) -> Output:
 
 
 def _read(tx: Connection, session_id: str) -> Session:
-    [session] = _with_places(tx, [sessions.get(tx, session_id)])
-    return session
+    session = sessions.get(tx, session_id)
+    place = load.place(tx, session) if session.state is State.CREATING else None
+    return session if place is None else replace(session, reason=domain.queued_reason(*place))
 
 
 def _with_places(tx: Connection, found: Sequence[Session]) -> list[Session]:

@@ -126,10 +126,10 @@ def _has_turn(ctx: Context, tx: Connection, work_group: WorkGroup) -> bool:
         if full is not None:
             raise TooManyRequests(f"{full}.")
         return True
-    waiting = load.waiting(tx)
+    waiting = load.waiting_count(tx)
     if full is None and not waiting:
         return True
-    ctx.limits.require_place(len(waiting))
+    ctx.limits.require_place(waiting)
     return False
 
 
@@ -140,7 +140,7 @@ def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
     else:
         session = _with_warm_driver(tx, session, ctx.sparks.of(session.engine_version))
     if session.state is State.CREATING and not ctx.limits.queue_when_full:
-        starting = drivers.count_starting(tx) + len(load.waiting(tx))
+        starting = drivers.count_starting(tx) + load.waiting_count(tx)
         lack = ctx.room(starting)
         if lack is not None:
             raise TooManyRequests(f"{limits.NO_CAPACITY}: {lack}.")

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -119,19 +119,51 @@ class _Claim:
     expires_s: int | None
 
 
-def verify(
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """A claim that may be true: its key exists, its time and scope are right. The rest needs the
+    body, so :meth:`prove` is for once that has come."""
+
+    _request: SignedRequest
+    _headers: Mapping[str, str]
+    _arguments: Mapping[str, str]
+    _claim: _Claim
+    _signed_at: datetime
+    _secret: str = field(repr=False)
+
+    def prove(self, body: bytes | None = None) -> Signature:
+        """The claim, proven; or :class:`SignatureMismatch`.
+
+        Without ``body`` (S3) the payload field is believed here and must be enforced by whoever
+        reads the body; with it, or for any service but S3, the field is computed and a wrong one
+        refused.
+        """
+        claim = self._claim
+        payload = _payload(claim, self._headers, self._arguments, body)
+        key = signing_key(self._secret, claim.date, claim.region, claim.service)
+        canonical = _canonical_request(self._request, claim, self._headers, payload)
+        expected = _sign(key, _scope(claim), claim.timestamp, canonical)
+        if not hmac.compare_digest(expected.encode(), claim.signature.encode("latin-1")):
+            raise SignatureMismatch(_MISMATCH)
+        return Signature(
+            claim.access_key_id,
+            claim.region,
+            claim.service,
+            self._signed_at,
+            expected,
+            key,
+            payload,
+        )
+
+
+def examine(
     request: SignedRequest,
     *,
     secret_of: Callable[[str], str | None],
     now: datetime,
     service: str,
-    body: bytes | None = None,
-) -> Signature:
-    """The claim of ``request``, proven; or a :class:`SignatureError` in words for its sender.
-
-    Without ``body`` (S3) the payload field is believed here and must be enforced by whoever reads
-    the body; with it, or for any service but S3, the field is computed and a wrong one refused.
-    """
+) -> Unproven:
+    """What can be said without the body; or a :class:`SignatureError` in words for its sender."""
     headers = combined(request.headers)
     arguments = parameters(request.query) if "X-Amz-" in request.query else {}
     claim = _read(headers, arguments)
@@ -142,13 +174,22 @@ def verify(
     secret = secret_of(claim.access_key_id)
     if secret is None:
         raise UnknownKey("The security token included in the request is invalid.")
-    payload = _payload(claim, headers, arguments, body)
-    key = signing_key(secret, claim.date, claim.region, service)
-    canonical = _canonical_request(request, claim, headers, payload)
-    expected = _sign(key, _scope(claim), claim.timestamp, canonical)
-    if not hmac.compare_digest(expected.encode(), claim.signature.encode("latin-1")):
-        raise SignatureMismatch(_MISMATCH)
-    return Signature(claim.access_key_id, claim.region, service, signed_at, expected, key, payload)
+    return Unproven(request, headers, arguments, claim, signed_at, secret)
+
+
+def verify(
+    request: SignedRequest,
+    *,
+    secret_of: Callable[[str], str | None],
+    now: datetime,
+    service: str,
+    body: bytes | None = None,
+) -> Signature:
+    """The claim of ``request``, proven; or a :class:`SignatureError` in words for its sender.
+
+    ``body`` is what :meth:`Unproven.prove` says of it.
+    """
+    return examine(request, secret_of=secret_of, now=now, service=service).prove(body)
 
 
 def claimed_key(request: SignedRequest) -> str | None:

@@ -6,12 +6,13 @@ checked: the server says "100 Continue" when an operation begins to read, not be
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from sparkowl.access.audit import Audit, Record
+from sparkowl.access.audit import CANCELLED, Audit, Record
 from sparkowl.access.keyring import Caller, Keyring, secret_of
 from sparkowl.clock import Clock
 from sparkowl.objects.errors import NoSuchKey
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 #: Enough to keep a disk busy while others compute MD5s; more would only fight for the cores.
 _THREADS: Final = 8
+_READS: Final = frozenset(("GET", "HEAD"))
 _INTERNAL: Final = (
     "We encountered an internal error. The server's log has it under this request id."
 )
@@ -79,8 +81,15 @@ class S3Door:
         except ClientGone:
             log.info("the client left before its body had come", extra={"request_id": request_id})
             record.error = "ClientGone"
+            self._audit.write(record)
             return
-        finally:
+        except asyncio.CancelledError:
+            record.error = CANCELLED
+            self._audit.write(record)
+            raise
+        if record.error is None and request.method in _READS:
+            self._audit.note(record)
+        else:
             self._audit.write(record)
         if not body.asked_for and _waits(request):
             # The body never comes now; but what comes next would be taken for it.
@@ -103,7 +112,7 @@ class S3Door:
         record.status = answer.status
         # Clients poll: reads that go as they should are for debugging only. 416 is how a reader
         # learns that a growing object has nothing new.
-        reading = request.method in {"GET", "HEAD"} and answer.status in {200, 206, 304, 416}
+        reading = request.method in _READS and answer.status in {200, 206, 304, 416}
         log.log(
             logging.DEBUG if reading else logging.INFO,
             "answered",

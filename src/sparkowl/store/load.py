@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, and_, case, exists, func, or_, select
 
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Load, Waiting
-from sparkowl.domain.session import State
+from sparkowl.domain.session import Session, State
 from sparkowl.domain.workgroup import State as WorkGroupState
 from sparkowl.store import executors, tables
+from sparkowl.store.tables import micros
 
 _s: Final = tables.sessions.c
 _d: Final = tables.drivers.c
@@ -42,6 +43,7 @@ _IN_LINE: Final = (
     .where(_WAITS)
     .order_by(_s.created_at, _s.id)
 )
+_LENGTH: Final = select(func.count()).select_from(tables.sessions).where(_WAITS)
 
 
 def in_use(connection: Connection, *, placed_only: bool) -> Mapping[str, Load]:
@@ -62,3 +64,22 @@ def waiting(connection: Connection) -> Sequence[Waiting]:
         Waiting(SessionId(row.id), row.work_group, bool(row.held))
         for row in connection.execute(_IN_LINE)
     ]
+
+
+def waiting_count(connection: Connection) -> int:
+    """How many sessions are without a driver."""
+    return int(connection.execute(_LENGTH).scalar_one())
+
+
+def place(connection: Connection, session: Session) -> tuple[int, int] | None:
+    """The session's place among :func:`waiting`, from 1, and how many wait; None: it does not.
+
+    Counted in the database: everybody who waits polls, and the whole line for each would be much.
+    """
+    at = micros(session.created_at)
+    older = or_(_s.created_at < at, and_(_s.created_at == at, _s.id <= session.id))
+    here = func.sum(case((_s.id == session.id, 1), else_=0))
+    row = connection.execute(
+        select(func.count(), func.sum(case((older, 1), else_=0)), here).where(_WAITS)
+    ).one()
+    return (int(row[1]), int(row[0])) if row[2] else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 LOOK_UNLINKED_S: Final = 0.5
 #: ...while one that is linked is missed at once.
 LOOK_LINKED_S: Final = 15.0
+#: A session that is behind another, whose turn it is, is woken when its own comes. Each look reads
+#: the line, so many must not look often.
+LOOK_IN_LINE_S: Final = 5.0
 #: A block that was handed over usually reports its start at once, and then nobody needs to know
 #: that it was handed over: one write less on the way of a short block.
 SUBMITTED_AFTER_S: Final = 0.1
@@ -60,14 +64,21 @@ class _Rows(NamedTuple):
 class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
-    def __init__(self, means: Means, jumps: Jumps) -> None:
+    def __init__(
+        self, means: Means, jumps: Jumps, turn_over: Callable[[], Awaitable[None]]
+    ) -> None:
         self._means = means
         self._jumps = jumps
+        #: Called when a session that had its turn has a driver now: it is the next one's turn.
+        self._turn_over = turn_over
+        #: Those that found that it is not their turn, when they were last looked at.
+        self.waiting: set[str] = set()
         #: When the drivers without a link were last told where to dial.
         self._guided: dict[DriverId, float] = {}
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
+        self.waiting.discard(key)
         for _ in range(MAX_STEPS):
             now = await self._jumps.settled()
             session, seen = await self._look(session_id)
@@ -209,7 +220,11 @@ class Sessions:
         else:
             driver = await self._intend(session, review)
             if driver is None:
-                return Rest(LOOK_UNLINKED_S)
+                following = await means.store.read(means.next_in_line)
+                self.waiting.add(session.id)
+                behind = following not in {None, session.id}
+                return Rest(LOOK_IN_LINE_S if behind else LOOK_UNLINKED_S)
+            await self._turn_over()
             if driver.handle is not None:
                 return None
             log.debug("driver intended", extra={"driver": driver.id, "session": session.id})

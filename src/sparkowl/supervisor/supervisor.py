@@ -65,7 +65,7 @@ class Supervisor:
         self._servers = servers
         self._signals = signals
         self._jumps = Jumps(means)
-        self._sessions = Sessions(means, self._jumps)
+        self._sessions = Sessions(means, self._jumps, self._wake_next)
         self._pool = Pool(means, self._jumps, pool_size.members, pool_size.max_age)
         self._budgets = Budgets(means, budgets) if budgets else None
         self._queue = WorkQueue(means.clock, self._work, urgent={_SERVERS, _CLOCK})
@@ -211,12 +211,22 @@ class Supervisor:
             return Rest(clock_jumps.LOOK_S)
         return await self._look_at(key)
 
+    async def _wake_next(self) -> None:
+        """What moved may have made room, so whoever is next need not wait for its next look."""
+        if self._sessions.waiting:
+            waiting = await self._means.store.read(self._means.next_in_line)
+            if waiting is not None:
+                self.wake(waiting)
+
     async def _look_at(self, key: str) -> Verdict:
         asked = key in self._asked
         self._asked.discard(key)
         verdict = await self._sessions.reconcile(key)
-        if asked and isinstance(verdict, NotOurs):
-            await self._signals.say(key)
+        if isinstance(verdict, NotOurs):
+            if asked:
+                await self._signals.say(key)
+        elif key not in self._sessions.waiting:
+            await self._wake_next()
         return verdict
 
     async def _take(self, driver: Driver, report: messages.Report) -> bool:
