@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check serve bench faults docs lock clean
+.PHONY: help setup demo test check serve bench load faults docs lock clean
 
 help: ## Say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
@@ -36,6 +36,9 @@ serve: $(READY) ## Start the server on its defaults; Ctrl-C stops it
 
 bench: $(READY) ## Measure start-up, calls, memory side by side with plain tools
 	@$(BIN)/python -m benchmarks
+
+load: $(READY) ## Ten minutes of 200 clients; fails on errors or growth
+	@$(BIN)/python -m benchmarks.load
 
 faults: $(READY) ## Break things at every point of a life, and look what is left (hours)
 	@$(BIN)/python -m faults

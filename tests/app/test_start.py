@@ -214,7 +214,9 @@ def test_sessions_keys_and_objects_outlive_the_server(tmp_path: Path) -> None:
 
     assert second.running.credentials == keys
     assert status["State"] == "TERMINATED"
-    assert status["StateChangeReason"] == "Session was terminated because the server stopped"
+    assert status["StateChangeReason"] == (
+        "Session was terminated per request [SERVER] The server stopped."
+    )
 
 
 def test_what_the_server_keeps_is_for_its_owner_only(tmp_path: Path) -> None:
