@@ -23,6 +23,12 @@ STRIDE = 1 if LONG else 13
 MOST_AWAITS = 1_000
 
 
+@pytest.fixture(autouse=True)
+def engine() -> str:
+    """Of mortal worlds: a store that can be buried with its server, and be opened anew."""
+    return "sqlite"
+
+
 async def start(w: MortalWorld, model: Model, token: str | None = None) -> str:
     request = {"WorkGroup": "spark", "EngineConfiguration": {"MaxConcurrentDpus": 2}}
     if token is not None:

@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
 from tests.stories.model import Model
 from tests.stories.mortal import Crashed
 from tests.stories.mortal_world import mortal_world
@@ -33,6 +38,12 @@ LIMITS = [
     Limits(account=Quota(sessions=2)),
     Limits(account=Quota(sessions=2), queue_when_full=True),
 ]
+
+
+@pytest.fixture(autouse=True)
+def engine() -> str:
+    """Of mortal worlds: a store that can be buried with its server, and be opened anew."""
+    return "sqlite"
 
 
 class Server(RuleBasedStateMachine):
@@ -303,7 +314,7 @@ class Server(RuleBasedStateMachine):
 
 
 LONG = settings().max_examples >= 1_000
-Server.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=settings().max_examples if LONG else 20,
     stateful_step_count=settings().stateful_step_count if LONG else 25,
     derandomize=not LONG,
@@ -312,4 +323,8 @@ Server.TestCase.settings = settings(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
-TestServer = pytest.mark.timeout(36_000 if LONG else 120)(Server.TestCase)
+
+
+@pytest.mark.timeout(36_000 if LONG else 120)
+def test_whatever_happens_the_model_holds() -> None:
+    run_state_machine_as_test(Server, settings=SETTINGS)

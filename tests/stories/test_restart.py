@@ -220,13 +220,14 @@ async def test_why_a_driver_ended_alone_is_the_sessions_reason(tmp_path: Path) -
         driver_id = (await w.driver(session_id)).id
 
         await w.crash()
-        w.launcher.fail(driver_id, "The server stayed away too long.")
+        w.launcher.fail(driver_id, "The server stayed away too long.", code="SERVER")
         await w.launcher.kill(driver_id)
         await w.restart()
 
         session = await w.session(session_id)
         assert session.state == "FAILED"
-        assert session.reason == f"{UNHEALTHY}. The server stayed away too long."
+        assert session.reason is not None
+        assert session.reason.startswith(f"{UNHEALTHY} [SERVER] The server stayed away too long.")
 
 
 async def test_a_session_that_was_ending_keeps_what_its_calculation_came_to(tmp_path: Path) -> None:

@@ -166,9 +166,9 @@ class FakeLauncher:
         """What hangs there comes to a good end."""
         self._drivers[driver_id].complete()
 
-    def fail(self, driver_id: str, reason: str) -> None:
+    def fail(self, driver_id: str, reason: str, code: str = "CRASH") -> None:
         """The driver finds that it is lost, or alone."""
-        self._drivers[driver_id].fail(reason)
+        self._drivers[driver_id].fail(reason, code)
 
     def leave(self, driver_id: str, *frames: str) -> None:
         """Put something among the facts that the driver will leave."""
@@ -346,9 +346,9 @@ class _FakeDriver:
         elif calculation_id not in self._seen:
             self._canceled_early.add(calculation_id)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, code: str = "CRASH") -> None:
         """Report that the driver is lost. As a real one it lingers, to hand the report in."""
-        self._fact(messages.Failed(seq=self._next(), reason=reason))
+        self._fact(messages.Failed(seq=self._next(), reason=reason, code=code))
 
     def _finish(self, run: Run, outcome: Outcome, reason: str) -> None:
         written = {
