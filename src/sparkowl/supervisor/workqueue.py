@@ -73,9 +73,11 @@ class WorkQueue:
             except asyncio.CancelledError as error:
                 # Leaving the group by this error would cancel the workers in their middle.
                 cancelled = error
-                self._ending = True
                 for woken in self._woken.values():
                     woken.set()
+            finally:
+                # Whatever ended it: a group that is closing takes no more work.
+                self._ending = True
         self._tasks = None
         assert cancelled is not None
         raise cancelled
@@ -87,7 +89,7 @@ class WorkQueue:
             woken.set()
             return False
         self._woken[key] = asyncio.Event()
-        if self._tasks is not None:
+        if self._tasks is not None and not self._ending:
             self._start(key)
         return True
 
