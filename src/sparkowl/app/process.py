@@ -171,7 +171,6 @@ async def answering(asgi: ASGIApp, listener: socket.socket, allowed: Bounds) -> 
         http=http,
         ws=websocket,
         ws_max_size=_MESSAGE_BYTES,
-        timeout_keep_alive=allowed.keep_alive_s,  # type: ignore[arg-type]  # given to call_later
         lifespan="off",
         log_config=None,
         access_log=False,
