@@ -194,6 +194,19 @@ def test_a_call_that_the_stop_cuts_short_is_in_the_audit_log(tmp_path: Path) -> 
     assert line["error"] == "ServerStopped"
 
 
+def test_a_client_that_leaves_in_the_middle_of_its_body_did_not_sign_wrongly(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, http=LONG) as server:
+        with closing(socket.create_connection(address(server))) as client:
+            client.sendall(half_a_call(server, 0))
+            assert server.do(_until_called)
+
+        [line] = until(server.audited)
+        assert (line["operation"], line["error"]) == ("ListWorkGroups", "ClientGone")
+        assert "status" not in line
+
+
 async def _until_called() -> bool:
     """Whether a request is being worked on."""
     while not any("run_asgi" in repr(task.get_coro()) for task in asyncio.all_tasks()):
