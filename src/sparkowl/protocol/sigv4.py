@@ -38,9 +38,8 @@ _MISMATCH: Final = (
 #: What stays as it is in a canonical query (RFC 3986, unreserved).
 _UNRESERVED: Final = "-_.~"
 _BLANKS: Final = re.compile(r"[ \t\n\r\f\v]+")
-
-
-_CREDENTIAL: Final = re.compile(r"\bCredential=([^/,\s]+)/")
+#: Bounded: without, a header full of beginnings would be searched to its end from each of them.
+_CREDENTIAL: Final = re.compile(r"\bCredential=([^/,\s]{1,128})/")
 
 
 class SignatureError(Exception):
