@@ -391,3 +391,20 @@ async def test_no_websocket_begins_while_a_request_is_under_way() -> None:
         here.later(3)
         await client.rest()
         await until(lambda: len(here.connections) == 0)
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        UPGRADE.replace(b"GET", b"POST"),
+        UPGRADE.replace(b"/link", b"/" + b"x" * 9_000),
+    ],
+    ids=["method", "path"],
+)
+async def test_a_handshake_that_is_none_holds_no_place(handshake: bytes) -> None:
+    async with port(connections=2) as here:
+        client = await here.connect(handshake)
+
+        assert (await client.head()).startswith(b"HTTP/1.1 ")
+        await client.rest()
+        await until(lambda: len(here.connections) == 0)

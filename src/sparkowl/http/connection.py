@@ -194,11 +194,7 @@ class Connection(HttpToolsProtocol):
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        text = (why or status.decode()[4:]).encode("ascii")
-        self.transport.write(
-            b"HTTP/1.1 " + status + b"\r\ncontent-type: text/plain\r\ncontent-length: "
-            b"%d\r\nconnection: close\r\n\r\n%b" % (len(text), text)
-        )
+        self.transport.write(_refusal(status, why))
         self._ends_at, self._resting = self.book.now() + LINGER_S, False
         self._head_due = None
         if self.transport.can_write_eof():
@@ -218,12 +214,28 @@ class Link(WebSocketsSansIOProtocol):
         self.book.left(self)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:
+            # Uvicorn would wait for ever: what came first was the whole head, and it was no
+            # handshake.
+            self.transport.write(_refusal(_BAD))
+            self.transport.close()
+
     def overdue(self, now: float) -> bool:
         unread = self.transport.get_write_buffer_size()
         if not unread:
             self._sending.rest()
             return False
         return self._sending.too_slow(now, -unread, self.book.bounds)
+
+
+def _refusal(status: bytes, why: str = "") -> bytes:
+    text = (why or status.decode()[4:]).encode("ascii")
+    return (
+        b"HTTP/1.1 " + status + b"\r\ncontent-type: text/plain\r\ncontent-length: "
+        b"%d\r\nconnection: close\r\n\r\n%b" % (len(text), text)
+    )
 
 
 async def _or_nothing(
