@@ -383,6 +383,17 @@ async def test_a_websocket_is_counted_while_it_lasts() -> None:
         await until(lambda: len(here.connections) == 0)
 
 
+async def test_a_driver_finds_its_place_where_all_are_busy() -> None:
+    async with port(connections=1) as here:
+        await here.connect(HOLD)
+        await until(lambda: here.app.entered == 1)
+
+        link = await here.connect(UPGRADE)
+
+        assert (await link.head()).startswith(b"HTTP/1.1 101 ")
+        here.app.let_go.set()
+
+
 async def test_no_websocket_begins_while_a_request_is_under_way() -> None:
     async with port() as here:
         client = await here.connect(HOLD + UPGRADE)
