@@ -39,6 +39,8 @@ class App:
                 await answer(send, b"%d" % self.read)
             elif scope["path"] == "/large":
                 await large(send)
+            elif scope["path"] == "/block":
+                await answer(send, bytes(16 << 20) + b".")
             else:
                 await answer(send, b"hello")
         finally:
@@ -81,6 +83,8 @@ class Port:
     app: App
     connections: Connections
     number: int
+    #: The calls under way.
+    calls: set[asyncio.Task[None]]
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self, text: bytes = b"") -> Client:
@@ -93,7 +97,7 @@ class Port:
 
     def later(self, seconds: float) -> None:
         """The connections are looked at as if so much time had passed."""
-        self.connections.look(asyncio.get_running_loop().time() + seconds)
+        self.connections.look(self.connections.now() + seconds)
 
 
 @dataclass
@@ -144,7 +148,7 @@ async def port(**bounds: Any) -> AsyncIterator[Port]:
     server = await asyncio.get_running_loop().create_server(
         lambda: http(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
-    made = Port(app, connections, server.sockets[0].getsockname()[1])
+    made = Port(app, connections, server.sockets[0].getsockname()[1], state.tasks)
     try:
         yield made
     finally:

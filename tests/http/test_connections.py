@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 
 import pytest
 from tests.http.port import Client, port, until
@@ -80,6 +81,59 @@ async def test_a_body_that_trickles_ends_its_request_and_a_slow_one_does_not() -
         assert len(here.connections) == 1
         slow.send(b"x" * (1_000_000 - 9_000))
         await slow.head()
+
+
+async def test_the_last_block_of_an_answer_may_take_longer_than_a_connection_may_be_idle() -> None:
+    async with port(connections=1, stall_s=30, keep_alive_s=60) as here:
+        slow = await here.connect(b"GET /block HTTP/1.1\r\nHost: h\r\n\r\n")
+        await slow.head()
+        [connection] = here.connections._open
+        await until(lambda: here.app.left == 1)
+        for seconds in (0, 29, 58, 87, 116):
+            here.later(seconds)
+            before = connection.transport.get_write_buffer_size()
+            while connection.transport.get_write_buffer_size() == before:
+                assert await asyncio.wait_for(slow.reader.read(1 << 16), 20)
+        assert before > 0
+        newest = await here.connect(GET)
+        assert (await newest.head()).startswith(b"HTTP/1.1 503 ")
+
+        while not (await asyncio.wait_for(slow.reader.read(1 << 16), 20)).endswith(b"."):
+            pass
+        await until(lambda: connection.transport.get_write_buffer_size() == 0)
+        here.later(200)
+        assert await slow.rest() == b""
+
+
+async def test_a_call_that_the_stop_cuts_short_is_not_answered_with_an_error() -> None:
+    """After a 500 its client would call again, though the call may have taken effect."""
+    async with port() as here:
+        client = await here.connect(HOLD)
+        await until(lambda: here.calls)
+
+        for call in here.calls:
+            call.cancel()
+
+        assert await client.rest() == b""
+
+
+async def test_what_came_while_the_server_was_frozen_was_not_late() -> None:
+    async with port(head_s=0.5, stall_s=0.5) as here:
+        watching = asyncio.create_task(here.connections.watch())
+        body = await here.connect(BODY + b"x")
+        await until(lambda: here.app.read == 1)
+        head = await here.connect(GET[:-2])
+        await until(lambda: len(here.connections) == 2)
+
+        # The loop stands still, as under SIGSTOP, and looks before it reads.
+        time.sleep(1)
+        await asyncio.sleep(0.15)
+
+        head.send(GET[-2:])
+        body.send(b"x" * 999_999)
+        assert await head.answered() == b"hello"
+        assert await body.answered() == b"1000000"
+        watching.cancel()
 
 
 async def test_a_client_that_the_server_keeps_waiting_is_not_slow() -> None:
@@ -329,11 +383,39 @@ async def test_a_websocket_is_counted_while_it_lasts() -> None:
         await until(lambda: len(here.connections) == 0)
 
 
+async def test_a_driver_finds_its_place_where_all_are_busy() -> None:
+    async with port(connections=1) as here:
+        await here.connect(HOLD)
+        await until(lambda: here.app.entered == 1)
+
+        link = await here.connect(UPGRADE)
+
+        assert (await link.head()).startswith(b"HTTP/1.1 101 ")
+        here.app.let_go.set()
+
+
 async def test_no_websocket_begins_while_a_request_is_under_way() -> None:
     async with port() as here:
         client = await here.connect(HOLD + UPGRADE)
 
         assert (await client.head()).startswith(b"HTTP/1.1 400 ")
         here.later(3)
+        await client.rest()
+        await until(lambda: len(here.connections) == 0)
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        UPGRADE.replace(b"GET", b"POST"),
+        UPGRADE.replace(b"/link", b"/" + b"x" * 9_000),
+    ],
+    ids=["method", "path"],
+)
+async def test_a_handshake_that_is_none_holds_no_place(handshake: bytes) -> None:
+    async with port(connections=2) as here:
+        client = await here.connect(handshake)
+
+        assert (await client.head()).startswith(b"HTTP/1.1 ")
         await client.rest()
         await until(lambda: len(here.connections) == 0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from time import process_time
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
@@ -503,3 +504,27 @@ def test_a_version_2_url_needs_its_expiry(expires: str) -> None:
     query = f"AWSAccessKeyId={KEY}&Signature=a&Expires={quote(expires)}"
     with pytest.raises(sigv4.IncompleteSignature):
         verify_v2(SignedRequest("GET", "/b/k", query, []))
+
+
+def test_a_header_that_begins_again_and_again_holds_nobody_up() -> None:
+    header = "Credential=" * 5_900
+    began = process_time()
+
+    assert sigv4.claimed_key(SignedRequest("POST", "/", "", [("authorization", header)])) is None
+
+    # A server answers nobody else meanwhile. It took six seconds once, and takes some milliseconds.
+    assert process_time() - began < 1
+
+
+def test_a_header_counts_once_however_often_it_is_named() -> None:
+    """64 KiB of head would else become half a gigabyte, for anybody who knows a key's id."""
+    signed = athena()
+    headers = dict(signed.headers)
+    headers["authorization"] = headers["authorization"].replace(
+        "SignedHeaders=", "SignedHeaders=" + "x;" * 15_000
+    )
+    headers["x"] = "x" * 30_000
+    request = SignedRequest(signed.method, signed.raw_path, signed.query, list(headers.items()))
+
+    with pytest.raises(sigv4.IncompleteSignature, match="more than once"):
+        sigv4.verify(request, secret_of={KEY: SECRET}.get, now=now(), service="athena", body=b"{}")

@@ -161,8 +161,12 @@ def test_more_idle_connections_than_there_may_be_keep_nobody_out(patient: Server
 
 
 def test_bodies_that_are_too_many_at_once_are_throttled(tmp_path: Path) -> None:
-    limits: dict[str, Any] = LONG | {"bodies_bytes": 100_000}
-    with serving(tmp_path, http=limits) as server, attacked(server, half_a_call, 1):
+    http: dict[str, Any] = LONG | {"bodies_bytes": 100_000}
+    limits = {"request_body_bytes": 100_000}
+    with (
+        serving(tmp_path, http=http, limits=limits) as server,
+        attacked(server, half_a_call, 1),
+    ):
         athena = server.client()
 
         def refused() -> bool:
@@ -182,10 +186,25 @@ def test_a_call_that_the_stop_cuts_short_is_in_the_audit_log(tmp_path: Path) -> 
         client.sendall(half_a_call(server, 0))
         tasks = server.do(_until_called)
         assert tasks
+    # After an error its client would call again; and the call may have taken effect.
+    assert client.recv(100) == b""
     client.close()
 
     [line] = [line for line in server.audited() if line["operation"] == "ListWorkGroups"]
     assert line["error"] == "ServerStopped"
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_did_not_sign_wrongly(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, http=LONG) as server:
+        with closing(socket.create_connection(address(server))) as client:
+            client.sendall(half_a_call(server, 0))
+            assert server.do(_until_called)
+
+        [line] = until(server.audited)
+        assert (line["operation"], line["error"]) == ("ListWorkGroups", "ClientGone")
+        assert "status" not in line
 
 
 async def _until_called() -> bool:
@@ -193,6 +212,20 @@ async def _until_called() -> bool:
     while not any("run_asgi" in repr(task.get_coro()) for task in asyncio.all_tasks()):
         await asyncio.sleep(0.005)
     return True
+
+
+def test_a_client_that_talks_nonsense_does_not_fill_the_log(
+    patient: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    handshake = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    for nonsense in (b"\x16\x03\x01\r\n\r\n", handshake):
+        for _ in range(10):
+            with closing(socket.create_connection(address(patient), timeout=QUICK_S)) as client:
+                client.sendall(nonsense)
+                assert client.recv(100).startswith(b"HTTP/1.1 4")
+
+    # One of each kind.
+    assert 1 <= sum(one.name == "uvicorn.error" for one in caplog.records) <= 2
 
 
 def test_a_large_request_needs_no_upload_to_be_refused(patient: Server) -> None:

@@ -36,6 +36,8 @@ _MAX_RESOURCE: Final = 1_200
 
 #: What a call's line says as its error when the server's stop cut it short.
 CANCELLED: Final = "ServerStopped"
+#: The same when its client left before all of the body had come.
+CLIENT_GONE: Final = "ClientGone"
 #: How long a file that was moved away may still be written to.
 _LOOK_AFTER: Final = timedelta(seconds=1)
 #: Lines that wait are written at once when they are this many bytes.

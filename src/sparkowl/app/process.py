@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from sparkowl.app.errors import StartError
 from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain.server import Server as Peer
+from sparkowl.http import complaints
 from sparkowl.http.bounds import Bounds
 from sparkowl.http.connections import Connections
 
@@ -171,7 +172,6 @@ async def answering(asgi: ASGIApp, listener: socket.socket, allowed: Bounds) -> 
         http=http,
         ws=websocket,
         ws_max_size=_MESSAGE_BYTES,
-        timeout_keep_alive=allowed.keep_alive_s,  # type: ignore[arg-type]  # given to call_later
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -186,23 +186,24 @@ async def answering(asgi: ASGIApp, listener: socket.socket, allowed: Bounds) -> 
     server = _Uvicorn(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     watch = asyncio.create_task(connections.watch(), name="http-connections")
-    try:
-        accepting = asyncio.create_task(server.accepting.wait(), name="http-accepting")
-        await asyncio.wait({task, accepting}, return_when=asyncio.FIRST_COMPLETED)
-        # If it could not start, this raises why.
-        accepting.cancel()
-        if task.done():
-            await task
-        yield
-    finally:
-        server.should_exit = True
+    with complaints.few():
         try:
-            await task
-            # Uvicorn cancels what takes too long, but does not wait until it has ended.
-            await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+            accepting = asyncio.create_task(server.accepting.wait(), name="http-accepting")
+            await asyncio.wait({task, accepting}, return_when=asyncio.FIRST_COMPLETED)
+            # If it could not start, this raises why.
+            accepting.cancel()
+            if task.done():
+                await task
+            yield
         finally:
-            watch.cancel()
-            connections.abort()
+            server.should_exit = True
+            try:
+                await task
+                # Uvicorn cancels what takes too long, but does not wait until it has ended.
+                await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+            finally:
+                watch.cancel()
+                connections.abort()
 
 
 class _Uvicorn(uvicorn.Server):

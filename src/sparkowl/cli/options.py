@@ -57,7 +57,7 @@ def _problem(problem: Any) -> str:
         nearest = get_close_matches(name, list(setting_names(Settings)), n=1)
         return f"There is no setting {name}." + "".join(f" Is {n} meant?" for n in nearest)
     # These may hold what is not for everybody to read.
-    if isinstance(problem["input"], dict) or problem["loc"][0] == "store":
+    if isinstance(problem["input"], dict | BaseModel) or problem["loc"][0] == "store":
         return f"Setting {name}: {problem['msg']}."
     return f"Setting {name}: {problem['msg']} (given: {problem['input']!r})."
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     driver: DriverSection = DriverSection()
     pool: PoolSection = PoolSection()
     limits: LimitsSection = LimitsSection()
-    http: HttpSection = HttpSection()
+    http: HttpSection = Field(HttpSection(), validate_default=True)
     audit: AuditSection = AuditSection()
     store: StoreSection = StoreSection()
 
@@ -139,6 +139,17 @@ class Settings(BaseSettings):
     def every_role(self) -> dict[str, RoleSection]:
         """Each role that is mapped, by its name in the settings."""
         return {**self.roles, "unmapped_role": self.unmapped_role}
+
+    @field_validator("http")
+    @classmethod
+    def _http(cls, value: HttpSection, info: ValidationInfo) -> HttpSection:
+        limits = info.data.get("limits")
+        if limits is not None and value.bodies_bytes < limits.request_body_bytes:
+            raise ValueError(
+                "bodies_bytes must not be less than limits.request_body_bytes: "
+                "the largest body would be throttled for ever"
+            )
+        return value
 
     @field_validator("roles")
     @classmethod

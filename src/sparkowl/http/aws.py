@@ -12,7 +12,7 @@ from uuid import uuid4
 from starlette.types import Receive, Scope, Send
 
 from sparkowl import telemetry
-from sparkowl.access.audit import CANCELLED, Audit, Record
+from sparkowl.access.audit import CANCELLED, CLIENT_GONE, Audit, Record
 from sparkowl.access.keyring import Keyring, secret_of
 from sparkowl.domain.errors import RequestError, UnknownOperation
 from sparkowl.domain.rates import Rates
@@ -37,6 +37,10 @@ class Answer:
     status: int
     body: bytes
     error: str | None = None
+
+
+class _ClientGone(Exception):
+    """The client left before all of its body had come: there is nobody to answer."""
 
 
 class AthenaDoor:
@@ -72,6 +76,10 @@ class AthenaDoor:
             body = _Body(receive, headers, self._body_limit, self._bodies)
             try:
                 answer = await self._answer(scope, headers, body, record)
+            except _ClientGone:
+                record.error = CLIENT_GONE
+                self._audit.write(record)
+                return
             except Exception as error:  # noqa: BLE001  one of the four places: becomes an answer
                 answer = _refusal(error)
             except asyncio.CancelledError:
@@ -186,7 +194,7 @@ class _Body:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                break
+                raise _ClientGone
             part = message.get("body", b"")
             self._in_flight.take(len(part))
             self._size += len(part)

@@ -24,10 +24,7 @@ _CODE: Final = wire_error(Throttled()).code
 
 
 async def busy(scope: Scope, receive: Receive, send: Send) -> None:
-    """An ASGI application that refuses."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1013})
-        return
+    """An ASGI application that refuses. A driver's handshake does not come here, but is taken."""
     if is_athena(scope):
         body = encode_error(_CODE, THROTTLED, {})
         kind, named = b"application/x-amz-json-1.1", [(b"x-amzn-errortype", _CODE.encode())]

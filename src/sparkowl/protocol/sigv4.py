@@ -38,9 +38,8 @@ _MISMATCH: Final = (
 #: What stays as it is in a canonical query (RFC 3986, unreserved).
 _UNRESERVED: Final = "-_.~"
 _BLANKS: Final = re.compile(r"[ \t\n\r\f\v]+")
-
-
-_CREDENTIAL: Final = re.compile(r"\bCredential=([^/,\s]+)/")
+#: Bounded: without, a header full of beginnings would be searched to its end from each of them.
+_CREDENTIAL: Final = re.compile(r"\bCredential=([^/,\s]{1,128})/")
 
 
 class SignatureError(Exception):
@@ -416,11 +415,15 @@ def _canonical_request(
 
 
 def _header_lines(headers: Mapping[str, str], signed: Sequence[str]) -> str:
-    if "host" not in signed:
+    names = frozenset(signed)
+    if "host" not in names:
         raise IncompleteSignature("'Host' must be a 'SignedHeader' in the AWS Authorization.")
+    if len(names) < len(signed):
+        # No client does. A long header, signed thousands of times, would fill the memory.
+        raise IncompleteSignature("SignedHeaders names a header more than once.")
     for name in headers:
         # AWS demands the same. Without it a man in the middle could add an x-amz-target.
-        if name.startswith("x-amz-") and name not in signed:
+        if name.startswith("x-amz-") and name not in names:
             raise UnsignedHeaders(
                 f"There were headers present in the request which were not signed: {name}"
             )

@@ -12,7 +12,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from sparkowl.access.audit import CANCELLED, Audit, Record
+from sparkowl.access.audit import CANCELLED, CLIENT_GONE, Audit, Record
 from sparkowl.access.keyring import Caller, Keyring, secret_of
 from sparkowl.clock import Clock
 from sparkowl.objects.errors import NoSuchKey
@@ -80,7 +80,7 @@ class S3Door:
             answer = await self._answer(request, body, record)
         except ClientGone:
             log.info("the client left before its body had come", extra={"request_id": request_id})
-            record.error = "ClientGone"
+            record.error = CLIENT_GONE
             self._audit.write(record)
             return
         except asyncio.CancelledError:
