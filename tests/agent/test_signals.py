@@ -99,6 +99,35 @@ def test_a_marked_process_is_found_with_nothing_else_to_know_it_by(tmp_path: Pat
         child.wait()
 
 
+def test_a_driver_is_known_by_its_folder_whatever_way_leads_there(tmp_path: Path) -> None:
+    (tmp_path / "real" / "d-1" / "work").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    real, linked = tmp_path / "real" / "d-1", tmp_path / "link" / "d-1"
+    child = in_child(lambda: mark(linked))
+    standing = subprocess.Popen(["/bin/sleep", "600"], cwd=real / "work", env={})
+    try:
+        assert list(tagged("d-1", real)) == list(tagged("d-1", linked)) == [child.pid]
+        for folder in (real, linked):
+            found = processes.of_driver("d-1", folder)
+            assert sorted(found) == sorted([child.pid, standing.pid])
+            assert processes.belongs(standing.pid, folder)
+    finally:
+        for one in (child, standing):
+            one.kill()
+            one.wait()
+
+
+def test_an_agent_leaves_the_processes_of_its_drivers_original_alone(tmp_path: Path) -> None:
+    tags = {"SPARKOWL_DRIVER": "d-1", "SPARKOWL_DRIVER_FOLDER": str(tmp_path / "one")}
+    original = subprocess.Popen(["/bin/sleep", "600"], cwd="/", env=tags)
+    try:
+        eventually(lambda: list(tagged("d-1", tmp_path / "one")) == [original.pid])
+        assert list(tagged("d-1", tmp_path / "two")) == []
+    finally:
+        original.kill()
+        original.wait()
+
+
 def test_a_lower_limit_that_is_set_already_stays(tmp_path: Path) -> None:
     def limited() -> None:
         resource.setrlimit(10, (5, 5))
