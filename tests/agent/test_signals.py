@@ -80,6 +80,12 @@ def test_the_mark_cannot_be_lowered_and_other_limits_can() -> None:
     assert attempt(code) == "done"
 
 
+def test_every_limit_can_be_read() -> None:
+    assert attempt("[resource.getrlimit(number) for number in range(16)]") == "done"
+    shell = "said = subprocess.run(['sh', '-c', 'ulimit -a'], capture_output=True)\n"
+    assert attempt(shell + "assert said.returncode == 0 and not said.stderr, said") == "done"
+
+
 def in_child(act: Callable[[], None]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/sleep", "600"], cwd="/", env={}, preexec_fn=act)
 
