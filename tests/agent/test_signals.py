@@ -14,7 +14,7 @@ import pytest
 from tests.agent.conftest import eventually
 
 from sparkowl.agent import confine, seccomp
-from sparkowl.agent.processes import joining, mark, mark_of, tagged
+from sparkowl.agent.processes import first_to_go, joining, mark, mark_of, tagged
 from sparkowl.launchers import processes
 
 NO_NEW_PRIVS = 38
@@ -146,6 +146,22 @@ def test_a_lower_limit_that_is_set_already_stays(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize(
+    ("inherited", "own"), [("-200\n", "0"), ("0\n", "0\n"), ("300\n", "300\n")]
+)
+def test_a_driver_does_not_keep_what_spares_the_server_when_memory_is_short(
+    tmp_path: Path, inherited: str, own: str
+) -> None:
+    # Only the machine's root could spare a process for this.
+    adjustment = tmp_path / "oom_score_adj"
+    adjustment.write_text(inherited)
+
+    first_to_go(adjustment)
+    first_to_go(tmp_path / "missing")
+
+    assert adjustment.read_text() == own
 
 
 def test_a_child_joins_its_control_group_before_it_runs(tmp_path: Path) -> None:

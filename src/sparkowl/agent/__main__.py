@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import DriverSpec
-from sparkowl.agent.processes import FOLDER, TAG, adopt_orphans, mark, real
+from sparkowl.agent.processes import FOLDER, TAG, adopt_orphans, first_to_go, mark, real
 
 
 def main() -> int:
@@ -30,6 +30,7 @@ def main() -> int:
         return 0
     os.chdir(folder.root)
     adopt_orphans()
+    first_to_go()
     mark(folder.root)
     return _serve(spec, started_at)
 

@@ -34,6 +34,14 @@ def adopt_orphans() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def first_to_go(adjustment: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """Give up what protects the server where the machine has no memory left (OOMScoreAdjust= of
+    systemd): a driver inherits it, and would be spared before every other program as well."""
+    with suppress(OSError, ValueError):
+        if int(adjustment.read_text()) < 0:
+            adjustment.write_text("0")
+
+
 def mark(folder: Path) -> None:
     """Mark this process, and with it all that come from it, as the driver's that has this folder.
 
