@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from sparkowl.agent.messages import (
+    UNKNOWN_DRIVER,
     Ack,
     Cancel,
     Command,
@@ -51,8 +52,8 @@ class ServerSide:
     def __init__(self, url_file: Path, driver_id: str, token: str) -> None:
         self.heard: list[Message] = []
         self.acknowledges = True
-        #: An HTTP status with which every dial is refused.
-        self.refuses: int | None = None
+        #: Every dial is refused: this driver is not known here.
+        self.refuses = False
         self.dials = 0
         #: Codes of the close frames that agents sent.
         self.closed: list[int | None] = []
@@ -85,9 +86,11 @@ class ServerSide:
     def _check(self, _connection: ServerConnection, request: Request) -> Response | None:
         self.dials += 1
         expected = self._path, f"Bearer {self._token}"
-        if self.refuses is None and (request.path, request.headers["Authorization"]) == expected:
+        if not self.refuses and (request.path, request.headers["Authorization"]) == expected:
             return None
-        return _connection.respond(self.refuses or 404, "no\n")
+        answer = _connection.respond(403, "no\n")
+        answer.headers[UNKNOWN_DRIVER] = "1"
+        return answer
 
     def _talk(self, connection: ServerConnection) -> None:
         self._connection = connection

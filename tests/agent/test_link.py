@@ -80,7 +80,7 @@ def test_a_frame_that_is_no_command_is_passed_over(driver: Driver) -> None:
 def test_a_driver_that_nobody_knows_ends_itself(start: Start) -> None:
     driver = start()
     driver.ready()
-    driver.server.refuses = 404
+    driver.server.refuses = True
     driver.server.drop()
     assert driver.agent.wait(20) == 0
     assert not driver.processes()

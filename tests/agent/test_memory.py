@@ -124,6 +124,17 @@ def test_the_exact_size_is_asked_for_when_it_can_matter(proc: Path) -> None:
     assert watch.over() == 120 * MIB
 
 
+def test_a_process_that_ended_since_the_last_look_does_not_count(proc: Path) -> None:
+    # Another session's may have its number by now.
+    members = [7]
+    watch = memory.Watch(100 * MIB, lambda: list(members), proc, clock=lambda: 0.0)
+    size(proc, 50, 50)
+    assert watch.over() is None
+    members.clear()
+    size(proc, 500, 500)
+    assert watch.over() is None
+
+
 def test_the_kernels_own_killings_are_counted(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 1\noom_kill 3\nswap_ra 0\n")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.link import Link
@@ -89,6 +92,33 @@ async def test_a_driver_whose_server_does_not_answer_is_not_held_by_it(tmp_path:
             new = await second.connections.get()
             await new.send(encode(RUN))
             await heard.wait()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+async def test_another_program_on_the_port_does_not_end_a_driver(
+    tmp_path: Path, status: int
+) -> None:
+    dialled = asyncio.Event()
+
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        dialled.set()
+        return connection.respond(HTTPStatus(status), "who are you?\n")
+
+    async with serve(nobody, "127.0.0.1", 0, process_request=refuse) as stranger:
+        first = Dialled()
+        first.url = f"ws://127.0.0.1:{stranger.sockets[0].getsockname()[1]}"
+        async with linked(tmp_path, first) as (url_file, heard), listening() as second:
+            await dialled.wait()
+
+            url_file.write_text(second.url)
+
+            new = await second.connections.get()
+            await new.send(encode(RUN))
+            await heard.wait()
+
+
+async def nobody(connection: ServerConnection) -> None:
+    raise AssertionError("was let in")
 
 
 def test_a_driver_is_launched_once_whoever_launches_it(tmp_path: Path) -> None:

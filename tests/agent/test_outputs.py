@@ -119,6 +119,22 @@ def test_results_are_bounded(outputs: Outputs, tmp_path: Path) -> None:
     assert second["data"]["text/plain"] == "small"
 
 
+def test_so_is_what_is_said_of_results_that_are_left_out(outputs: Outputs, tmp_path: Path) -> None:
+    for _ in range(1_000):
+        outputs.display("display_data", shown("x" * 200))
+    outputs.close()
+    assert 1 < len(results(tmp_path)) < 200
+
+
+def test_so_are_results_that_grow_when_they_are_updated(outputs: Outputs, tmp_path: Path) -> None:
+    outputs.display("display_data", shown("x") | {"transient": {"display_id": "d"}})
+    update = shown("x" * 200) | {"transient": {"display_id": "d"}}
+    outputs.display("update_display_data", update)
+    outputs.close()
+    (only,) = results(tmp_path)
+    assert "left out" in only["data"]["text/plain"]
+
+
 def test_what_is_displayed_can_be_updated_and_cleared(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path / "spool" / "c", tmp_path / "out", 10_000)
     outputs.display("display_data", shown("gone"))

@@ -14,7 +14,7 @@ import pytest
 from tests.agent.conftest import eventually
 
 from sparkowl.agent import confine, seccomp
-from sparkowl.agent.processes import joining, mark, mark_of, tagged
+from sparkowl.agent.processes import first_to_go, joining, mark, mark_of, tagged
 from sparkowl.launchers import processes
 
 NO_NEW_PRIVS = 38
@@ -80,6 +80,12 @@ def test_the_mark_cannot_be_lowered_and_other_limits_can() -> None:
     assert attempt(code) == "done"
 
 
+def test_every_limit_can_be_read() -> None:
+    assert attempt("[resource.getrlimit(number) for number in range(16)]") == "done"
+    shell = "said = subprocess.run(['sh', '-c', 'ulimit -a'], capture_output=True)\n"
+    assert attempt(shell + "assert said.returncode == 0 and not said.stderr, said") == "done"
+
+
 def in_child(act: Callable[[], None]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/sleep", "600"], cwd="/", env={}, preexec_fn=act)
 
@@ -99,6 +105,35 @@ def test_a_marked_process_is_found_with_nothing_else_to_know_it_by(tmp_path: Pat
         child.wait()
 
 
+def test_a_driver_is_known_by_its_folder_whatever_way_leads_there(tmp_path: Path) -> None:
+    (tmp_path / "real" / "d-1" / "work").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    real, linked = tmp_path / "real" / "d-1", tmp_path / "link" / "d-1"
+    child = in_child(lambda: mark(linked))
+    standing = subprocess.Popen(["/bin/sleep", "600"], cwd=real / "work", env={})
+    try:
+        assert list(tagged("d-1", real)) == list(tagged("d-1", linked)) == [child.pid]
+        for folder in (real, linked):
+            found = processes.of_driver("d-1", folder)
+            assert sorted(found) == sorted([child.pid, standing.pid])
+            assert processes.belongs(standing.pid, folder)
+    finally:
+        for one in (child, standing):
+            one.kill()
+            one.wait()
+
+
+def test_an_agent_leaves_the_processes_of_its_drivers_original_alone(tmp_path: Path) -> None:
+    tags = {"SPARKOWL_DRIVER": "d-1", "SPARKOWL_DRIVER_FOLDER": str(tmp_path / "one")}
+    original = subprocess.Popen(["/bin/sleep", "600"], cwd="/", env=tags)
+    try:
+        eventually(lambda: list(tagged("d-1", tmp_path / "one")) == [original.pid])
+        assert list(tagged("d-1", tmp_path / "two")) == []
+    finally:
+        original.kill()
+        original.wait()
+
+
 def test_a_lower_limit_that_is_set_already_stays(tmp_path: Path) -> None:
     def limited() -> None:
         resource.setrlimit(10, (5, 5))
@@ -111,6 +146,22 @@ def test_a_lower_limit_that_is_set_already_stays(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize(
+    ("inherited", "own"), [("-200\n", "0"), ("0\n", "0\n"), ("300\n", "300\n")]
+)
+def test_a_driver_does_not_keep_what_spares_the_server_when_memory_is_short(
+    tmp_path: Path, inherited: str, own: str
+) -> None:
+    # Only the machine's root could spare a process for this.
+    adjustment = tmp_path / "oom_score_adj"
+    adjustment.write_text(inherited)
+
+    first_to_go(adjustment)
+    first_to_go(tmp_path / "missing")
+
+    assert adjustment.read_text() == own
 
 
 def test_a_child_joins_its_control_group_before_it_runs(tmp_path: Path) -> None:

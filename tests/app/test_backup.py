@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import json
 import os
@@ -22,9 +23,11 @@ from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, String
 from tests.builders import make_calculation, make_session
 from tests.cli.commands import command
+from tests.databases import empty_place, new_place
 from tests.serving import serving, until
 
 from sparkowl.app import backup, restore
+from sparkowl.config import Settings
 from sparkowl.store import Store, calculations, migrate, sessions, snapshot
 from sparkowl.store.reading import reading
 from sparkowl.store.tables import metadata
@@ -122,14 +125,15 @@ def lived(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def saved(folder: Path, to: Path, *options: str) -> Path:
-    done = command("backup", str(to), "--data-dir", str(folder), *options)
+def saved(folder: Path, to: Path, *options: str, environment: dict[str, str] | None = None) -> Path:
+    asked = ("backup", str(to), "--data-dir", str(folder), *options)
+    done = command(*asked, environment=environment)
     assert done.returncode == 0, done.stderr
     return to
 
 
-def put_back(archive: Path, to: Path) -> Path:
-    done = command("restore", str(archive), "--data-dir", str(to))
+def put_back(archive: Path, to: Path, environment: dict[str, str] | None = None) -> Path:
+    done = command("restore", str(archive), "--data-dir", str(to), environment=environment)
     assert done.returncode == 0, done.stderr
     return to
 
@@ -180,6 +184,97 @@ def _if_ended(athena: Any, session_id: str) -> dict[str, Any] | None:
 def _state(athena: Any, session_id: str) -> dict[str, Any]:
     status: dict[str, Any] = athena.get_session_status(SessionId=session_id)["Status"]
     return status
+
+
+def test_rows_move_to_postgresql_and_back(lived: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(lived / "sparkowl.db", timeout=20)) as database:
+        database.execute("UPDATE sessions SET description = ?", ("a\0b\x01c\x01a",))
+        database.commit()
+    archive = saved(lived, tmp_path / "b.tar")
+    plain = put_back(archive, tmp_path / "plain")
+    url = str(empty_place("postgresql", tmp_path))
+    there = {"SPARKOWL_STORE__URL": url}
+
+    moved = put_back(archive, tmp_path / "moved", there)
+    again = saved(moved, tmp_path / "again.tar", environment=there)
+    back = put_back(again, tmp_path / "back")
+
+    assert _dump(back / "sparkowl.db") == _dump(plain / "sparkowl.db")
+    assert not (moved / "sparkowl.db").exists()
+    (known,) = _sessions(back)
+    with serving(moved, store={"url": url}) as server:
+        athena = server.client()
+        # Its driver is not here.
+        assert until(lambda: _if_ended(athena, known))["State"] == "FAILED"
+        engine = {"MaxConcurrentDpus": 4}
+        new = athena.start_session(WorkGroup="spark", EngineConfiguration=engine)["SessionId"]
+        until(lambda: _state(athena, new)["State"] == "IDLE")
+
+
+def test_a_database_that_somebody_uses_is_not_filled(lived: Path, tmp_path: Path) -> None:
+    archive = saved(lived, tmp_path / "b.tar")
+    url = str(new_place("postgresql", tmp_path))
+    there = {"SPARKOWL_STORE__URL": url}
+    put_back(archive, tmp_path / "first", there)
+
+    to = str(tmp_path / "second")
+    done = command("restore", str(archive), "--data-dir", to, environment=there)
+
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_copy_does_not_begin_on_the_originals_database(lived: Path, tmp_path: Path) -> None:
+    (lived / "sparkowl.toml").write_text('[store]\nurl = "postgresql://db/original"\n')
+    # What it saves is beside the point here: the rows of the file.
+    with (tmp_path / "b.tar").open("wb") as target:
+        chosen = Settings(data_dir=lived, store={"url": None})
+        backup.write(chosen, target, partial(_reading, lived), compressed=False, with_objects=False)
+
+    done = command("restore", str(tmp_path / "b.tar"), "--data-dir", str(tmp_path / "to"))
+
+    assert done.returncode == 1
+    assert "Say first where its rows shall go" in done.stderr
+    assert not (tmp_path / "to").exists()
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "sparkowl.toml").touch()
+    put_back(tmp_path / "b.tar", tmp_path / "to")
+
+
+def _reading(folder: Path, work: Callable[[Connection], None]) -> None:
+    with reading(folder / "sparkowl.db") as connection:
+        work(connection)
+
+
+def test_a_slow_copy_from_postgresql_is_not_cut_off(tmp_path: Path) -> None:
+    with reading(new_place("postgresql", tmp_path)) as connection:
+        snapshot.save(connection, tmp_path / "copy.db")
+
+        asked = "SHOW idle_in_transaction_session_timeout"
+        assert connection.exec_driver_sql(asked).scalar() == "0"
+
+
+@pytest.mark.parametrize("act", ["backup", "restore"])
+def test_what_killed_commands_left_is_cleared_by_the_next(
+    lived: Path, tmp_path: Path, act: str
+) -> None:
+    archive = saved(lived, tmp_path / "b.tar")
+    folder = lived if act == "backup" else tmp_path / "to"
+    (folder / f".{act}-left").mkdir(parents=True)
+    (folder / f".{act}-left" / "database.db").touch()
+    (folder / f".{act}-lives").mkdir()
+    living = os.open(folder / f".{act}-lives", os.O_RDONLY)
+    fcntl.flock(living, fcntl.LOCK_EX)
+    try:
+        if act == "backup":
+            saved(folder, tmp_path / "second.tar")
+        else:
+            put_back(archive, folder)
+    finally:
+        os.close(living)
+
+    assert [e.name for e in folder.iterdir() if e.name.startswith(f".{act}")] == [f".{act}-lives"]
 
 
 def test_without_objects_there_are_none(lived: Path, tmp_path: Path) -> None:
@@ -321,6 +416,7 @@ def _changed(name: str, /, **changes: Any) -> Change:
         (_changed("credentials.json", body=b"x" * (5 << 20)), "not a backup"),
         (_changed("backup.json", body=b'{"format": 2, "sparkowl": "9.0"}'), "SparkOwl 9.0 made"),
         (_changed("backup.json", body=b"[]"), "says nothing"),
+        (_changed("backup.json", body=b"[" * 100_000), "no whole backup"),
         (_changed("manifest.jsonl", body=b""), "is not as it was saved"),
         (_changed("manifest.jsonl", name="buckets/lake/c"), "its end is missing"),
         (_changed("database.db", name="buckets/lake/c"), "is not as it was saved"),

@@ -171,6 +171,28 @@ def test_names_say_what_is_secret() -> None:
     assert list(secrets_in(value)) == ["a-1-x"]
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("password=hunter2 next", f"password={GONE} next"),
+        ("db.password = 'two words' next", f"db.password = '{GONE}' next"),
+        ('{"secretKey": "a \\"b\\" c", "n": 1}', f'{{"secretKey": "{GONE}", "n": 1}}'),
+        ("run --db-password hunter2 --fast", f"run --db-password {GONE} --fast"),
+        ("X-Access-Key: abc", f"X-Access-Key: {GONE}"),
+        ("fs.azure.account.key.x: abc", f"fs.azure.account.key.x: {GONE}"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nab\n-----END RSA", f"{GONE} RSA"),
+        ("-----BEGIN PRIVATE KEY-----\nab", GONE),
+        ("the token was refused, they said", "the token was refused, they said"),
+    ],
+)
+def test_what_a_log_says_is_secret_is_taken_out(said: str, shown: str) -> None:
+    assert Redactor([]).text(said) == shown
+
+
+def test_a_hyphen_does_not_hide_a_secrets_name() -> None:
+    assert Redactor([]).value({"access-key": "abc"}) == {"access-key": GONE}
+
+
 def test_the_agent_and_the_launcher_agree_on_the_dump() -> None:
     assert (kernel.DUMP_SIGNAL, kernel.DUMP_DESCRIPTOR) == (
         lookat.DUMP_SIGNAL,

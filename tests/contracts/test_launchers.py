@@ -28,6 +28,13 @@ async def nobody_answers(driver_id: DriverId, token: str, channel: FakeChannel) 
         pass
 
 
+async def until_found(launcher: Launcher, spec: LaunchSpec) -> None:
+    """A process has its environment and its command line a moment after it was made."""
+    async with asyncio.timeout(10):
+        while await launcher.find(spec.driver_id) is None:
+            await asyncio.sleep(0.01)
+
+
 def fake(folder: Path) -> Launcher:
     return FakeLauncher(nobody_answers)
 
@@ -91,6 +98,7 @@ async def test_a_driver_is_found_by_its_id_while_it_lives(make: Make, tmp_path: 
 
     before = await launcher.find(spec.driver_id)
     handle = await launcher.launch(spec)
+    await until_found(launcher, spec)
     during = await launcher.find(spec.driver_id)
     await launcher.stop(handle, grace_s=5)
     after = await launcher.find(spec.driver_id)
@@ -174,6 +182,7 @@ def _made(folder: Path) -> Path:
 async def test_a_later_server_finds_and_stops_a_local_driver(tmp_path: Path) -> None:
     first, later, spec = local(tmp_path), local(tmp_path), a_spec()
     handle = await first.launch(spec)
+    await until_found(first, spec)
 
     found = await later.find(spec.driver_id)
 
@@ -230,6 +239,8 @@ async def test_a_launcher_says_what_its_drivers_are_kept_from(make: Make, tmp_pa
 async def test_many_are_found_as_one_is(make: Make, tmp_path: Path) -> None:
     launcher, specs = make(tmp_path), [a_spec(), a_spec()]
     handles = {spec.driver_id: await launcher.launch(spec) for spec in specs}
+    for spec in specs:
+        await until_found(launcher, spec)
     ids = [new_driver_id(), *handles]
 
     found = await launcher.find_all(ids)

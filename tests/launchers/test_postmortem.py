@@ -44,6 +44,14 @@ def test_links_and_pipes_in_the_place_of_logs_are_not_read(tmp_path: Path) -> No
     assert kept == ["agent.log", "end.json"]
 
 
+def test_no_folder_of_elsewhere_is_taken_for_the_outbox(tmp_path: Path) -> None:
+    run_dir = a_folder(tmp_path)
+    (run_dir / "outbox").rename(tmp_path / "elsewhere")
+    (run_dir / "outbox").symlink_to(tmp_path / "elsewhere")
+
+    assert postmortem.unacknowledged(run_dir) == []
+
+
 def test_the_oldest_go_first(tmp_path: Path) -> None:
     rule = a_rule(tmp_path, drivers=2)
     for number, name in enumerate(("a", "b", "c")):

@@ -34,6 +34,13 @@ def test_facts_come_in_their_order(driver: Path) -> None:
     assert remains.facts(driver.parent, "d") == ["1", "2", "10"]
 
 
+def test_the_drivers_folders_may_be_on_another_disk(driver: Path, tmp_path: Path) -> None:
+    (driver / "outbox" / "00000001.json").write_text("1")
+    (tmp_path / "linked").symlink_to(driver.parent)
+
+    assert remains.facts(tmp_path / "linked", "d") == ["1"]
+
+
 def test_outputs_come_by_their_names(driver: Path) -> None:
     spooled(driver, stdout="out", result_json="{}", other="x")
 

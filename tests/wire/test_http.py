@@ -235,14 +235,15 @@ def test_the_health_page_needs_no_signature_and_says_nothing_else(server: Server
 
 
 def test_a_driver_that_nobody_knows_gets_no_link(server: Server) -> None:
-    for path in ("/_sparkowl/drivers/nobody/link", "/_sparkowl/drivers/", "/other"):
-        status, _, _ = send(
-            server, b"", method="GET", path=path, sign=False, X_Amz_Target=None,
+    for path, said in (("drivers/nobody/link", "1"), ("drivers/", "1"), ("other", None)):
+        status, headers, _ = send(
+            server, b"", method="GET", path=f"/_sparkowl/{path}", sign=False, X_Amz_Target=None,
             Connection="Upgrade", Upgrade="websocket", Sec_WebSocket_Version="13",
             Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==", Authorization="Bearer x",
         )  # fmt: skip
 
-        assert status == 403
+        # A driver believes its own server only, and by this.
+        assert (status, headers.get("sparkowl-unknown-driver")) == (403, said)
 
 
 def test_an_internal_error_says_nothing_of_the_inside(tmp_path: Path) -> None:

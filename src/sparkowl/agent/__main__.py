@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import DriverSpec
-from sparkowl.agent.processes import TAG, adopt_orphans, mark
+from sparkowl.agent.processes import FOLDER, TAG, adopt_orphans, first_to_go, mark, real
 
 
 def main() -> int:
@@ -23,12 +23,14 @@ def main() -> int:
     # The id in argv is for people who look at `ps`; the tag is how we find our own.
     os.environ[TAG] = spec.driver_id
     folder = Folder(Path(spec.run_dir))
+    os.environ[FOLDER] = str(real(folder.root))
     folder.make()
     if not folder.hold():
         # Two servers launched this driver, as one of them slept in the middle of it.
         return 0
     os.chdir(folder.root)
     adopt_orphans()
+    first_to_go()
     mark(folder.root)
     return _serve(spec, started_at)
 

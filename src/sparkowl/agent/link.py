@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from sparkowl.agent.messages import (
+    UNKNOWN_DRIVER,
     Ack,
     Command,
     Message,
@@ -33,8 +34,6 @@ from sparkowl.agent.outbox import Outbox
 log = logging.getLogger(__name__)
 
 _PATH: Final = "/_sparkowl/drivers/{driver_id}/link"
-#: The server's word that this driver is none of its own: never, or no more.
-_UNKNOWN: Final = frozenset({401, 403, 404, 410})
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 #: How often a link that waits looks whether a server has announced itself.
@@ -187,9 +186,9 @@ class Link:
                 if welcomed:
                     await self._talk(connection)
         except InvalidStatus as error:
-            if error.response.status_code in _UNKNOWN:
+            if UNKNOWN_DRIVER in error.response.headers:
                 raise ServerGone("The server does not know this driver.") from error
-            log.info("The server refused the link.", exc_info=True)
+            log.info("The link was refused: %s", error)
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             log.info("The link is down: %s", error)
         if welcomed:

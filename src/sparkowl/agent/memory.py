@@ -108,6 +108,8 @@ class Watch:
         used = sum(resident(pid, self.proc) for pid in self._known)
         if used <= self.limit or not self._may_have_changed(used, now):
             return None
+        # Not of those that ended since, whose numbers may be a stranger's by now.
+        self._known, self._family_at = list(self.members()), now
         exact = sum(proportional(pid, self.proc) for pid in self._known)
         self._measured_at, self._resident_then = now, used
         self._left_then = self.limit - exact

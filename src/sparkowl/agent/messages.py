@@ -25,6 +25,11 @@ from typing import Any, ClassVar, Final, Literal, get_args
 
 Outcome = Literal["completed", "failed", "canceled"]
 
+#: A header of the answer to a dial, whatever its value: this driver is none of ours, never or no
+#: more. A status alone is not believed: whoever listens on the port while the server is away, or a
+#: proxy in front, has one too.
+UNKNOWN_DRIVER: Final = "SparkOwl-Unknown-Driver"
+
 
 class MessageError(ValueError):
     """A frame that is not one of the messages of this module."""

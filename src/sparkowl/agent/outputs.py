@@ -23,6 +23,8 @@ from sparkowl.agent.landing import Landing
 _LINE_PARTS: Final = re.compile(r"\r\n|\r|\n|[^\r\n]+")
 #: An error's text is stored also when the output before it was cut: it is what the user needs.
 _ERROR_LIMIT_BYTES: Final = 64 << 10
+#: So much is said of results that are left out; a block may display for ever.
+_NOTES_LIMIT_BYTES: Final = 16 << 10
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 #: The server's database may be on the disk that a block filled, and has to note how it ended.
 _GIVEN_BACK_BYTES: Final = 1 << 20
@@ -132,6 +134,7 @@ class Outputs:
         self._copied: set[str] = set()
         self._displayed: list[dict[str, Any]] = []
         self._displayed_bytes = 0
+        self._notes_bytes = 0
         self._clear_before_next = False
         self._guard(self._open)
 
@@ -174,26 +177,32 @@ class Outputs:
         self._clear_before_next = wait
         if not wait:
             self._displayed.clear()
-            self._displayed_bytes = 0
+            self._displayed_bytes = self._notes_bytes = 0
 
     def _update(self, display_id: str | None, content: dict[str, Any]) -> None:
         for shown in self._displayed:
             if display_id is not None and shown.get("_id") == display_id:
-                self._displayed_bytes += _size(content["data"]) - _size(shown["data"])
-                shown |= {"data": content["data"], "metadata": content["metadata"]}
+                new = {"data": content["data"], "metadata": content["metadata"]}
+                old = {"data": shown["data"], "metadata": shown["metadata"]}
+                if self._displayed_bytes - _size(old) + _size(new) > self._limit:
+                    new = self._left_out(_size(new))
+                self._displayed_bytes += _size(new) - _size(old)
+                shown |= new
 
     def _keep(self, bundle: dict[str, Any], display_id: str | None = None) -> None:
         size = _size(bundle)
         if self._displayed_bytes + size > self._limit:
-            left_out = f"[A result of {size} bytes is left out: the limit is {self._limit}.]"
-            bundle = {
-                "output_type": "display_data",
-                "data": {"text/plain": left_out},
-                "metadata": {},
-            }
+            bundle = {"output_type": "display_data"} | self._left_out(size)
+            self._notes_bytes += _size(bundle)
+            if self._notes_bytes > _NOTES_LIMIT_BYTES:
+                return
             size = 0
         self._displayed_bytes += size
         self._displayed.append(bundle | {"_id": display_id})
+
+    def _left_out(self, size: int) -> dict[str, Any]:
+        said = f"[A result of {size} bytes is left out: the limit is {self._limit}.]"
+        return {"data": {"text/plain": said}, "metadata": {}}
 
     def refresh(self) -> None:
         """Bring copies up to date, where the outputs could not be linked."""

@@ -19,6 +19,8 @@ from typing import Final
 #: Set for an agent by its launcher and inherited by everything below it: this is how the processes
 #: of a driver are found again after any crash.
 TAG: Final = "SPARKOWL_DRIVER"
+#: Beside it: the driver's folder. A copy of the data directory has drivers of the same names.
+FOLDER: Final = "SPARKOWL_DRIVER_FOLDER"
 
 #: asm-generic/resource.h; Python's module does not name it.
 _RLIMIT_LOCKS: Final = 10
@@ -30,6 +32,14 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that none gets lost."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def first_to_go(adjustment: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """Give up what protects the server where the machine has no memory left (OOMScoreAdjust= of
+    systemd): a driver inherits it, and would be spared before every other program as well."""
+    with suppress(OSError, ValueError):
+        if int(adjustment.read_text()) < 0:
+            adjustment.write_text("0")
 
 
 def mark(folder: Path) -> None:
@@ -46,7 +56,13 @@ def mark(folder: Path) -> None:
 
 def mark_of(folder: Path) -> int:
     """The driver's own number. A copy of its data directory names the same driver, elsewhere."""
-    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big") | 1 << 56
+    place = os.fsencode(real(folder))
+    return int.from_bytes(hashlib.sha256(place).digest()[:7], "big") | 1 << 56
+
+
+def real(folder: Path) -> Path:
+    """The one name of a driver's folder, whatever links lead there; it is none itself."""
+    return folder.parent.resolve() / folder.name
 
 
 def joining(group: str | None) -> Callable[[], None]:
@@ -112,15 +128,16 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
 
 
 def tagged(driver_id: str, folder: Path) -> Iterator[int]:
-    """Ids of the living processes that carry the driver's tag or mark, this one included."""
-    wanted = f"{TAG}={driver_id}".encode()
-    limit = str(mark_of(folder)).encode()
+    """Ids of the living processes that carry the driver's mark, or its tag and folder, this one
+    included."""
+    wanted = {f"{TAG}={driver_id}".encode(), os.fsencode(f"{FOLDER}={real(folder)}")}
+    limit = f" {mark_of(folder)} ".encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                if limit in (entry / "limits").read_bytes() or wanted in (
-                    entry / "environ"
-                ).read_bytes().split(b"\0"):
+                if limit in (entry / "limits").read_bytes() or wanted <= set(
+                    (entry / "environ").read_bytes().split(b"\0")
+                ):
                     yield int(entry.name)
 
 

@@ -34,8 +34,9 @@ class _Machine:
     #: Calls whose first argument is whom a signal is for: kill, tkill, tgkill, rt_sigqueueinfo,
     #: rt_tgsigqueueinfo, and pidfd_open, which begins another way to send one.
     signalling: tuple[int, ...]
-    #: setrlimit and prlimit64, with which argument names the resource.
-    limiting: tuple[tuple[int, int], ...]
+    set_limit: int
+    #: prlimit64, which also only reads, where it is given no new limit.
+    limit: int
     #: Numbers from here on are another way to make the same calls (x32); 0: there is none.
     other_way_from: int = 0
 
@@ -52,7 +53,8 @@ _MACHINES: Final = {
         # io_uring_setup, io_uring_enter, io_uring_register
         (248, 249, 250, 298, 321, 323, 312, 438, 425, 426, 427),
         (62, 200, 234, 129, 297, 434),
-        ((160, 0), (302, 1)),
+        160,
+        302,
         0x40000000,
     ),
     "aarch64": _Machine(
@@ -62,7 +64,8 @@ _MACHINES: Final = {
         119,
         (217, 218, 219, 241, 280, 282, 272, 438, 425, 426, 427),
         (129, 130, 131, 138, 240, 434),
-        ((164, 0), (261, 1)),
+        164,
+        261,
     ),
 }
 #: link and linkat, refused where :func:`links_are_guarded` says that nothing else does.
@@ -72,8 +75,10 @@ _LINKS: Final = {"x86_64": (86, 265), "aarch64": (37,)}
 _LOAD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000 | errno.EPERM
-#: Where seccomp_data has what: the number, the architecture, the lower halves of two arguments.
+#: Where seccomp_data has what: the number, the architecture, the lower halves of three arguments,
+#: and of the third also the upper.
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24
+_THIRD_AT, _THIRD_ABOVE_AT = 32, 36
 #: asm-generic/resource.h: see :func:`sparkowl.agent.processes.mark`.
 _RLIMIT_LOCKS: Final = 10
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
@@ -145,16 +150,23 @@ def _instructions(
         lines += [_Instruction(_JUMP_IF_AT_LEAST, 0, 1, machine.other_way_from), refuse]
     for number in refused:
         lines += [_Instruction(_JUMP_IF_EQUAL, 0, 1, number), refuse]
-    for number, argument in machine.limiting:
-        # The driver's mark: to lower this limit would be to hide.
-        where = (_FIRST_AT, _SECOND_AT)[argument]
-        lines += [
-            _Instruction(_JUMP_IF_EQUAL, 0, 4, number),
-            _Instruction(_LOAD, 0, 0, where),
-            _Instruction(_JUMP_IF_EQUAL, 0, 1, _RLIMIT_LOCKS),
-            refuse,
-            load_number,
-        ]
+    # The driver's mark: to lower this limit would be to hide. To read it is everybody's right.
+    lines += [
+        _Instruction(_JUMP_IF_EQUAL, 0, 4, machine.set_limit),
+        _Instruction(_LOAD, 0, 0, _FIRST_AT),
+        _Instruction(_JUMP_IF_EQUAL, 0, 1, _RLIMIT_LOCKS),
+        refuse,
+        load_number,
+        _Instruction(_JUMP_IF_EQUAL, 0, 8, machine.limit),
+        _Instruction(_LOAD, 0, 0, _SECOND_AT),
+        _Instruction(_JUMP_IF_EQUAL, 0, 5, _RLIMIT_LOCKS),
+        _Instruction(_LOAD, 0, 0, _THIRD_AT),
+        _Instruction(_JUMP_IF_EQUAL, 0, 2, 0),
+        _Instruction(_LOAD, 0, 0, _THIRD_ABOVE_AT),
+        _Instruction(_JUMP_IF_EQUAL, 1, 0, 0),
+        refuse,
+        load_number,
+    ]
     if unreachable:
         # As the kernel has them: 32 bits, a group as the negative of its leader, -1 for everybody.
         targets = [value % (1 << 32) for pid in unreachable for value in (pid, -pid)]

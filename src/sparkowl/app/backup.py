@@ -14,7 +14,6 @@ import json
 import os
 import stat
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from typing import IO, Any, BinaryIO, Final
 from sqlalchemy import Connection
 
 from sparkowl import __version__, credentials
+from sparkowl.app.aside import aside
 from sparkowl.config import Settings
 from sparkowl.launchers import engines
 from sparkowl.objects import folders
@@ -48,6 +48,7 @@ STAGING: Final = "staging"
 PAX_ATTRIBUTE: Final = "SPARKOWL.object"
 PAX_TIME: Final = "SPARKOWL.mtime_ns"
 
+_ASIDE: Final = ".backup-"
 #: Of the staging folder only multipart uploads survive a restart; drafts are a request's own.
 _UPLOAD: Final = "upload-"
 #: A path that is longer could not be put back. An object's key has 1,024 bytes at most.
@@ -93,8 +94,8 @@ def write(
 
     ``read_rows`` calls what it is given with a connection that shows one state of the database.
     """
-    with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.data_dir) as aside:
-        database, about = Path(aside) / DATABASE, _about(with_objects=with_objects)
+    with aside(settings.data_dir, _ASIDE) as folder:
+        database, about = folder / DATABASE, _about(with_objects=with_objects)
 
         def save(connection: Connection) -> None:
             about["schema"] = snapshot.schema(connection)
@@ -106,7 +107,7 @@ def write(
             tarfile.open(
                 fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, errors="surrogateescape"
             ) as tar,
-            (Path(aside) / MANIFEST).open("w+b") as manifest,
+            (folder / MANIFEST).open("w+b") as manifest,
         ):
             writing = _Writing(tar, manifest)
             writing.text(ABOUT, json.dumps(about, indent=2) + "\n")

@@ -14,21 +14,25 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
+import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from sparkowl.app import backup
+from sparkowl.app.aside import aside
 from sparkowl.config import DATABASE_FILE
 from sparkowl.objects.attributes import NAME as ATTRIBUTE
 from sparkowl.objects.keys import is_bucket_name
-from sparkowl.store import migrate
+from sparkowl.store import migrate, snapshot
+from sparkowl.store.engine import Place, UnusableDatabase, name_of
+from sparkowl.store.reading import reading
 
 #: What may be there before: a lock is made by every start, and the settings may come first.
 _MAY_BE_THERE: Final = frozenset(("lock", backup.SETTINGS))
@@ -39,6 +43,13 @@ _SMALL: Final = frozenset((backup.ABOUT, backup.CREDENTIALS, backup.SETTINGS, ba
 _NEEDED: Final = (backup.ABOUT, backup.DATABASE, backup.CREDENTIALS)
 _UPLOAD: Final = re.compile(r"upload-[0-9a-f]{32}")
 _BLOCK_BYTES: Final = 1 << 20
+#: In the order in which they get their place; before them the settings, after them the database.
+_PLACED: Final = (backup.BUCKETS, backup.STAGING, backup.CREDENTIALS)
+#: What is raised by an archive that is damaged, or that somebody made.
+_DAMAGES: Final = (
+    *(tarfile.TarError, EOFError, zlib.error),
+    *(KeyError, ValueError, OverflowError, RecursionError),
+)
 #: Room on the disk that is never filled up.
 _SPARE_BYTES: Final = 64 << 20
 
@@ -59,16 +70,30 @@ class Restored:
     kept_settings: bool = False
 
 
-def restore(source: BinaryIO, data_dir: Path) -> Restored:
-    """Put the archive into ``data_dir``: all of it, or, with :class:`RestoreError`, nothing."""
+def restore(source: BinaryIO, data_dir: Path, place: Place | None = None) -> Restored:
+    """Put the archive into ``data_dir``: all of it, or, with :class:`RestoreError`, nothing.
+
+    The rows go into ``place``; None: into SQLite, in ``data_dir``.
+    """
     missing = not data_dir.exists()
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _held(data_dir), tempfile.TemporaryDirectory(prefix=_ASIDE, dir=data_dir) as aside:
-            unpacked = Path(aside)
+        with _held(data_dir), aside(data_dir, _ASIDE) as unpacked:
+            if isinstance(place, str):
+                with _filling(place):
+                    pass  # it can be filled: said before the long work, not after it
             restored = _unpack(source, unpacked)
+            keep = (data_dir / backup.SETTINGS).exists()
+            if not keep and not isinstance(place, str):
+                _refuse_elsewhere(unpacked / backup.SETTINGS, data_dir)
             _prepare(unpacked)
-            restored.kept_settings = _place(unpacked, data_dir)
+            names = [backup.SETTINGS] * (not keep) + [*_PLACED]
+            if isinstance(place, str):
+                _fill(place, unpacked, data_dir, names)
+            else:
+                with _placed(unpacked, data_dir, [*names, DATABASE_FILE]):
+                    pass
+            restored.kept_settings = keep and (unpacked / backup.SETTINGS).exists()
             return restored
     except OSError as error:
         raise RestoreError(f"{data_dir} cannot be used: {error}.") from error
@@ -87,7 +112,8 @@ def _remove_made(data_dir: Path) -> None:
 @contextmanager
 def _held(data_dir: Path) -> Iterator[None]:
     """The data directory, empty, and held against a server as a server holds it."""
-    there = sorted({entry.name for entry in data_dir.iterdir()} - _MAY_BE_THERE)
+    found = {entry.name for entry in data_dir.iterdir() if not entry.name.startswith(_ASIDE)}
+    there = sorted(found - _MAY_BE_THERE)
     with (data_dir / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,7 +157,7 @@ def _unpack(source: BinaryIO, aside: Path) -> Restored:
                 restored.files += content is not None
                 if member.name == backup.ABOUT:
                     restored.about = _about(aside / backup.ABOUT)
-    except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError) as error:
+    except _DAMAGES as error:
         raise RestoreError(f"This is no whole backup of SparkOwl: {error}.") from error
     if not listed:
         raise RestoreError("This is no whole backup of SparkOwl: its end is missing.")
@@ -234,21 +260,54 @@ def _prepare(aside: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _place(aside: Path, data_dir: Path) -> bool:
-    """Move everything to its place, the database last; whether settings that were there stay."""
+def _refuse_elsewhere(settings: Path, data_dir: Path) -> None:
+    """Settings that name another database than the one that is filled would have the next server
+    use that: the original's own, perhaps."""
+    with suppress(FileNotFoundError, ValueError):  # a server says what is wrong with them
+        store = tomllib.loads(settings.read_text()).get("store", {})
+        if isinstance(store, dict) and "url" in store:
+            raise RestoreError(
+                "The backup's settings name a database on PostgreSQL ([store] url). Say first "
+                f"where its rows shall go: make {data_dir / backup.SETTINGS}, with the url of an "
+                "empty database, or without one for SQLite."
+            )
+
+
+@contextmanager
+def _filling(place: str) -> Iterator[Connection]:
+    """The empty database, in a transaction; what is wrong with it as :class:`RestoreError`."""
+    try:
+        with snapshot.filling(place) as target:
+            yield target
+    except UnusableDatabase as error:
+        raise RestoreError(str(error)) from error
+    except DatabaseError as error:
+        raise RestoreError(f"{name_of(place)} cannot be filled: {error.orig}.") from error
+
+
+def _fill(place: str, unpacked: Path, data_dir: Path, names: Sequence[str]) -> None:
+    """Rows and files: both are there when the transaction ends, or neither."""
+    with (
+        reading(unpacked / DATABASE_FILE) as source,
+        _filling(place) as target,
+    ):
+        snapshot.copy(source, target)
+        with _placed(unpacked, data_dir, names):
+            target.commit()
+
+
+@contextmanager
+def _placed(unpacked: Path, data_dir: Path, names: Sequence[str]) -> Iterator[None]:
+    """Everything in its place; moved back if the block fails."""
     os.sync()
-    keep = (data_dir / backup.SETTINGS).exists()
-    names = [backup.BUCKETS, backup.STAGING, backup.CREDENTIALS, DATABASE_FILE]
-    if not keep:
-        names.insert(0, backup.SETTINGS)
     placed: list[str] = []
     try:
         for name in names:
-            if (aside / name).exists():
-                (aside / name).rename(data_dir / name)
+            if (unpacked / name).exists():
+                (unpacked / name).rename(data_dir / name)
                 placed.append(name)
-    except OSError:
+        yield
+    except BaseException:
         for name in placed:
-            (data_dir / name).rename(aside / name)
+            (data_dir / name).rename(unpacked / name)
         raise
-    return keep and (aside / backup.SETTINGS).exists()

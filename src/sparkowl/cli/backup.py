@@ -59,17 +59,20 @@ def restore(
     file: Annotated[Path, typer.Argument(help="Archive that sparkowl backup wrote. - is stdin.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Put a backup into an empty data directory. All of it is put there, or nothing."""
+    """Put a backup into an empty data directory. All of it is put there, or nothing.
+
+    With [store] url in the settings, the rows go into that database, which must be empty.
+    """
     from sparkowl.app.restore import RestoreError
     from sparkowl.app.restore import restore as put_back
 
     chosen = settings(data_dir)
     try:
         if str(file) == "-":
-            restored = put_back(sys.stdin.buffer, chosen.data_dir)
+            restored = put_back(sys.stdin.buffer, chosen.data_dir, chosen.database)
         else:
             with file.open("rb") as source:
-                restored = put_back(source, chosen.data_dir)
+                restored = put_back(source, chosen.data_dir, chosen.database)
     except RestoreError as error:
         fail(str(error))
     except OSError as error:

@@ -8,17 +8,20 @@ from typing import Any, Final
 
 GONE: Final = "(redacted)"
 #: Spark's own default for ``spark.redaction.regex``, and what else names a secret.
-_NAME: Final = re.compile(r"(?i)secret|passw|passphrase|token|credential|access[.-_]?key|private")
+_WORDS: Final = "secret|passw|passphrase|token|credential|(?:access|account|api)[._-]?key|private"
+_NAME: Final = re.compile(rf"(?i){_WORDS}")
 #: Shorter ones would take words apart that have nothing to do with them.
 _SHORTEST: Final = 4
 _IN_TEXT: Final = (
-    # name=value, "name": "value", --name value
+    (re.compile(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END|\Z)"), GONE),
+    # name=value, "name": "value", --name value; a value in quotes with all its blanks.
     (
         re.compile(
-            r"(?i)([\w.\-]*(?:secret|passw|passphrase|token|credential|access[._-]?key)[\w.\-]*"
-            r"[\"']?\s*[=:]\s*[\"']?)([^\s\"',;&]+)"
+            rf"(?i)([\w.\-]*(?:{_WORDS})[\w.\-]*[\"']?\s*[=:]\s*"
+            rf"|--[\w\-]*(?:{_WORDS})[\w\-]*[ ]+)"
+            r"(?:(\")(?:[^\"\\\n]|\\.)*\"?|(')(?:[^'\\\n]|\\.)*'?|[^\s\"',;&]+)"
         ),
-        r"\1" + GONE,
+        rf"\1\2\3{GONE}\2\3",
     ),
     # https://user:password@host
     (re.compile(r"(://)[^/@\s\"']+@"), r"\1" + GONE + "@"),

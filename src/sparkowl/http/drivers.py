@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from sparkowl.agent.messages import UNKNOWN_DRIVER
 from sparkowl.supervisor.links import Links, UnknownDriver
 
 PREFIX = "/_sparkowl/drivers/"
 _SUFFIX = "/link"
+_UNKNOWN = Response(status_code=403, headers={UNKNOWN_DRIVER: "1"})
 
 
 class DriversDoor:
@@ -26,8 +29,7 @@ class DriversDoor:
         try:
             await self._links.authenticate(driver_id, token)
         except UnknownDriver:
-            # Closing before accepting answers the handshake with 403.
-            await socket.close()
+            await socket.send_denial_response(_UNKNOWN)
             return
         await socket.accept()
         channel = _SocketChannel(socket)

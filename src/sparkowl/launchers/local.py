@@ -366,7 +366,7 @@ def _environment(driver_id: str, run_dir: Path) -> dict[str, str]:
     environment = {name: os.environ[name] for name in passed if name in os.environ}
     return environment | {
         processes.TAG: driver_id,
-        processes.FOLDER: str(run_dir),
+        processes.FOLDER: str(processes.real(run_dir)),
         "HOME": str(run_dir / "work"),
     }
 

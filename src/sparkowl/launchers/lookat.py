@@ -94,7 +94,7 @@ def _listens(pid: int, log: Path, number: signal.Signals) -> bool:
         behind = (place / "fd" / wanted).readlink()
     except (OSError, KeyError, ValueError):
         return False
-    return bool(caught >> (number - 1) & 1) and behind == log
+    return bool(caught >> (number - 1) & 1) and behind == log.resolve()
 
 
 def _dump(pid: int, log: Path, number: signal.Signals) -> bytes:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.launchers import remains
+
 #: The agent's own files in a driver's folder.
 LOGS: Final = ("agent.log", "kernel.log", "jvm.log")
 EXIT: Final = "exit.json"
@@ -101,8 +103,7 @@ def tail(file: Path, limit: int = TAIL_BYTES) -> bytes:
 def unacknowledged(run_dir: Path) -> list[Any]:
     """The facts in the agent's outbox: what it had seen and the server had not."""
     facts = []
-    with suppress(OSError):
-        for file in sorted((run_dir / "outbox").iterdir())[:_FACTS]:
-            with suppress(OSError, ValueError):
-                facts.append(json.loads(tail(file)))
+    for frame in remains.facts(run_dir.parent, run_dir.name)[:_FACTS]:
+        with suppress(ValueError, RecursionError):
+            facts.append(json.loads(frame))
     return facts

@@ -51,7 +51,7 @@ class _Signs:
     """What a driver's processes are known by."""
 
     def __init__(self, driver_id: str, folder: Path) -> None:
-        self.folder = folder
+        self.folder = real(folder)
         self.mark = f" {mark_of(folder)} ".encode()
         self.tags = {f"{TAG}={driver_id}".encode(), _folder_tag(folder)}
 
@@ -75,7 +75,13 @@ def _whose(entry: Path, signs: Mapping[str, _Signs]) -> list[str]:
 def mark_of(folder: Path) -> int:
     """The number of the driver that has this folder; the same as the agent's, which is a program of
     its own."""
-    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big") | 1 << 56
+    place = os.fsencode(real(folder))
+    return int.from_bytes(hashlib.sha256(place).digest()[:7], "big") | 1 << 56
+
+
+def real(folder: Path) -> Path:
+    """The one name of a driver's folder, whatever links lead there; it is none itself."""
+    return folder.parent.resolve() / folder.name
 
 
 def belongs(pid: int, folder: Path) -> bool:
@@ -87,13 +93,13 @@ def belongs(pid: int, folder: Path) -> bool:
     try:
         if _folder_tag(folder) in (place / "environ").read_bytes().split(b"\0"):
             return True
-        return (place / "cwd").readlink().is_relative_to(folder)
+        return (place / "cwd").readlink().is_relative_to(real(folder))
     except OSError:
         return False
 
 
 def _folder_tag(folder: Path) -> bytes:
-    return f"{FOLDER}={folder}".encode()
+    return os.fsencode(f"{FOLDER}={real(folder)}")
 
 
 def started_at(pid: int) -> int | None:

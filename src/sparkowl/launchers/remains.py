@@ -21,7 +21,8 @@ from sparkowl.domain.calculation import OUTPUT_NAMES
 
 log = logging.getLogger(__name__)
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BASE: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER: Final = _BASE | os.O_NOFOLLOW
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: A fact is a few lines; so many of them are more than an agent gathers in twelve hours.
 _LARGEST_FACT_BYTES: Final = 1 << 20
@@ -60,9 +61,12 @@ def outputs(
 
 @contextmanager
 def _folder(base: Path, *names: str) -> Iterator[int | None]:
-    """A folder below ``base``; None where there is no such, or a link on the way."""
+    """A folder below ``base``; None where there is no such, or a link on the way from there.
+
+    ``base`` is the operator's, who may have put it on another disk.
+    """
     try:
-        folder = os.open(base, _FOLDER)
+        folder = os.open(base, _BASE)
     except OSError:
         yield None
         return

@@ -36,7 +36,8 @@ _TIMEOUTS: Final = {
     "idle_in_transaction_session_timeout": 10_000,
 }
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"
-_PATIENTLY: Final = "; ".join(f"SET LOCAL {name} = 0" for name in _TIMEOUTS)
+#: Within a transaction that may take long.
+PATIENTLY: Final = "; ".join(f"SET LOCAL {name} = 0" for name in _TIMEOUTS)
 
 
 class UnusableDatabase(Exception):
@@ -117,7 +118,7 @@ def postgresql(url: str) -> Database:
         engine=engine,
         name=_shown(given),
         begin=f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCK}",
-        begin_migration=f"BEGIN; {_PATIENTLY}; {_LOCK}",
+        begin_migration=f"BEGIN; {PATIENTLY}; {_LOCK}",
         begin_view="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         read_only="SET default_transaction_read_only = on",
         readers=4,

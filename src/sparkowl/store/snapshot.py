@@ -6,13 +6,21 @@ not as pages of a file, so that what was saved from one engine can be put into a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, Table, func, insert, select, text
+from sqlalchemy import Connection, Integer, Table, func, insert, literal, select, text
 
 from sparkowl.store import migrate, tables
-from sparkowl.store.engine import sqlite_engine
+from sparkowl.store.engine import (
+    PATIENTLY,
+    Place,
+    UnusableDatabase,
+    open_database,
+    sqlite_engine,
+)
 
 #: Rows in memory at a time.
 _BATCH: Final = 5_000
@@ -31,6 +39,9 @@ def save(source: Connection, path: Path) -> None:
 
     The file must not exist. When this returns it is complete and on the disk.
     """
+    if source.dialect.name == "postgresql":
+        # Else it would be cut off while the indexes are made.
+        source.exec_driver_sql(PATIENTLY)
     migrate.upgrade(path)
     engine = sqlite_engine(path)
     try:
@@ -48,6 +59,31 @@ def save(source: Connection, path: Path) -> None:
         engine.dispose()
 
 
+@contextmanager
+def filling(place: Place) -> Iterator[Connection]:
+    """A connection to a database without a row, to be filled and committed by the caller.
+
+    Its tables are made if they are missing. :class:`UnusableDatabase` where it is not empty.
+    """
+    migrate.upgrade(place)
+    database = open_database(place)
+    try:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(database.begin_migration)
+            for table in tables.metadata.sorted_tables:
+                if (
+                    table.name != tables.schema.name
+                    and connection.execute(select(literal(1)).select_from(table).limit(1)).first()
+                ):
+                    raise UnusableDatabase(
+                        f"{database.name} is not empty (there are {table.name}). Name a database "
+                        "that no server has used."
+                    )
+            yield connection
+    finally:
+        database.engine.dispose()
+
+
 def copy(source: Connection, target: Connection) -> None:
     """Put every row of ``source`` into ``target``, whose tables are of the same version and empty.
 
@@ -60,7 +96,7 @@ def copy(source: Connection, target: Connection) -> None:
 
 
 def _copy_table(source: Connection, target: Connection, table: Table) -> None:
-    rows = source.execution_options(yield_per=_BATCH).execute(select(table))
+    rows = source.execute(select(table), execution_options={"yield_per": _BATCH})
     for batch in rows.mappings().partitions():
         target.execute(insert(table), [dict(row) for row in batch])
     key = table.autoincrement_column
