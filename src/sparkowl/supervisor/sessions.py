@@ -102,7 +102,7 @@ class Sessions:
         means = self._means
         session, driver, calculation, asked = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
-        if driver is not None and linked:
+        if driver is not None and (linked or driver.ended_at is not None):
             self._guided.pop(driver.id, None)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
