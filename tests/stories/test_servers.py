@@ -292,3 +292,14 @@ async def test_a_take_over_of_which_nobody_heard_that_it_was_committed_is_one(
 
         assert b.links.linked((await b.driver(session_id)).id)
         assert (await b.calculation(await b.calculate(session_id, "1"))).state == "COMPLETED"
+
+
+async def test_the_other_server_is_told_although_the_first_look_failed(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (a, b):
+        session_id = await a.start()
+
+        b.gate.loses_read = True
+        await b.terminate(session_id)
+        await tick(b, 3)
+
+        assert await a.state(session_id) == "TERMINATED"

@@ -100,11 +100,16 @@ class Gate(Store):
         self.open_.set()
         #: What somebody else does between the first statement of the next read and the second.
         self.meanwhile: Callable[[], None] | None = None
+        #: The connection is lost at the next read.
+        self.loses_read = False
         #: The connection is lost at every COMMIT: it is made, and nobody hears of it.
         self.unanswered = False
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         await self.open_.wait()
+        if self.loses_read:
+            self.loses_read = False
+            raise OperationalError("SELECT", {}, ConnectionError("the server hung up"))
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is None:
             return await self._store.read(work)

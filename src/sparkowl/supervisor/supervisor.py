@@ -92,7 +92,9 @@ class Supervisor:
         """
         if self._budgets is not None:
             # First: what waits must not start before its budget was looked at.
-            await self._budgets.reconcile()
+            _, ending = await self._budgets.reconcile()
+            for session_id in ending:
+                self.wake(session_id)
         await self._tend()
         self._queue.wake(_POOL)
         if self._budgets is not None:
@@ -234,9 +236,10 @@ class Supervisor:
                 self.wake(waiting)
 
     async def _look_at(self, key: str) -> Verdict:
+        verdict = await self._sessions.reconcile(key)
+        # Not before: a look that failed is repeated, and has to say it then.
         asked = key in self._asked
         self._asked.discard(key)
-        verdict = await self._sessions.reconcile(key)
         if isinstance(verdict, NotOurs):
             if asked:
                 await self._signals.say(key)
