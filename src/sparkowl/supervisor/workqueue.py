@@ -65,18 +65,21 @@ class WorkQueue:
         nothing may be dropped.
         """
         cancelled = None
-        async with asyncio.TaskGroup() as self._tasks:
-            for key in self._woken:
-                self._start(key)
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError as error:
-                # Leaving the group by this error would cancel the workers in their middle.
-                cancelled = error
-                self._ending = True
-                for woken in self._woken.values():
-                    woken.set()
-        self._tasks = None
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                for key in self._woken:
+                    self._start(key)
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError as error:
+                    # Leaving the group by this error would cancel the workers in their middle.
+                    cancelled = error
+                    self._ending = True
+                    for woken in self._woken.values():
+                        woken.set()
+        finally:
+            # Whoever wakes a key from now on finds nobody who works.
+            self._tasks = None
         assert cancelled is not None
         raise cancelled
 
