@@ -39,6 +39,7 @@ class Server:
     loop: asyncio.AbstractEventLoop
     data_dir: Path
     place: Place
+    _stop: asyncio.Event
 
     @property
     def url(self) -> str:
@@ -84,6 +85,10 @@ class Server:
         lines = (self.data_dir / AUDIT_FILE).read_text().splitlines()
         return [json.loads(line) for line in lines]
 
+    def stop(self) -> None:
+        """Tell it to stop; at the end of the block it has."""
+        self.loop.call_soon_threadsafe(self._stop.set)
+
     def do(self, work: Callable[[], Any]) -> Any:
         """Run ``work`` in the server's event loop."""
 
@@ -118,7 +123,7 @@ def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
         loop = asyncio.get_running_loop()
 
         def answers(running: app.Running) -> None:
-            ready.set_result(Server(running, loop, data_dir, chosen.database))
+            ready.set_result(Server(running, loop, data_dir, chosen.database, stop))
 
         await app.serve(chosen, stop, answers)
 
@@ -139,7 +144,7 @@ def serving(data_dir: Path, **settings: Any) -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.loop.call_soon_threadsafe(stop.set)
+            server.stop()
     finally:
         worker.join(PATIENT_S)
     assert not failed, failed

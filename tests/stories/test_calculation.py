@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.builders import make_calculation
 from tests.stories.world import world
 
+from sparkowl.domain.calculation import State
 from sparkowl.domain.errors import InvalidRequest
+from sparkowl.domain.ids import SessionId
+from sparkowl.domain.session import Event
+from sparkowl.store import calculations, sessions
+from sparkowl.store.engine import open_database
 
 
 async def test_a_calculation_runs_and_its_outputs_are_there(tmp_path: Path) -> None:
@@ -226,3 +232,38 @@ async def test_an_agent_that_does_not_cancel_loses_its_driver(tmp_path: Path) ->
         assert calculation.reason == "Calculation was canceled per request."
         assert "[CRASH] Its agent did not stop a block within 60 s." in (session.reason or "")
         assert w.launcher.alive == 0
+
+
+async def test_a_calculation_that_is_asked_for_while_its_session_is_looked_at_is_seen(
+    tmp_path: Path,
+) -> None:
+    """Else its session would be BUSY with nothing, and be taken for IDLE."""
+    async with world(tmp_path) as w:
+        session_id = await w.start()
+        asked = make_calculation(
+            session_id=session_id,
+            state=State.CREATING,
+            code="hang",
+            output_location=f"s3://results/{session_id}/1",
+            started_at=None,
+        )
+
+        def ask() -> None:
+            database = open_database(w.database)
+            with database.engine.connect() as tx:
+                tx.exec_driver_sql(database.begin)
+                calculations.insert_calculation(tx, asked)
+                sessions.change(tx, session_id, Event.WORK_STARTED, at=w.clock.now())
+                tx.exec_driver_sql("COMMIT")
+                tx.commit()
+
+        w.gate.meanwhile = ask
+        w.supervisor.wake(SessionId(session_id))
+        await w.settle()
+        w.supervisor.wake(SessionId(session_id))
+        await w.settle()
+
+        assert await w.state(session_id) == "BUSY"
+        assert (await w.calculation(asked.id)).state == "RUNNING"
+        await w.stop_calculation(asked.id)
+        assert await w.state(session_id) == "IDLE"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.stories.world import LEASE_S, World, pair
+from sqlalchemy.exc import OperationalError
+from tests.stories.world import LEASE_S, World, all_sessions, pair
 
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.store import drivers, servers
@@ -260,4 +261,45 @@ async def test_a_jump_of_the_clock_neither_ends_a_session_nor_keeps_it(
         await tick(a, 28)
         assert await a.state(session_id) == "IDLE"
         await tick(a, 3)
+        assert await a.state(session_id) == "TERMINATED"
+
+
+async def test_a_start_of_which_nobody_heard_that_it_was_committed_comes_up(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (a, _b):
+        a.gate.unanswered = True
+        with pytest.raises(OperationalError):
+            await a.start()
+        a.gate.unanswered = False
+
+        await tick(a, 15)
+
+        [session] = await a.store.read(all_sessions)
+        assert session.state == "IDLE"
+
+
+async def test_a_take_over_of_which_nobody_heard_that_it_was_committed_is_one(
+    tmp_path: Path,
+) -> None:
+    async with pair(tmp_path) as (a, b):
+        session_id = await a.start()
+        b.gate.unanswered = True
+        await a.crash()
+        await b.advance(1)
+        b.gate.unanswered = False
+        assert (await b.session(session_id)).server == b.server
+
+        await tick(b, 15)
+
+        assert b.links.linked((await b.driver(session_id)).id)
+        assert (await b.calculation(await b.calculate(session_id, "1"))).state == "COMPLETED"
+
+
+async def test_the_other_server_is_told_although_the_first_look_failed(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (a, b):
+        session_id = await a.start()
+
+        b.gate.loses_read = True
+        await b.terminate(session_id)
+        await tick(b, 3)
+
         assert await a.state(session_id) == "TERMINATED"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import OperationalError
 from tests.builders import PATIENCE
 from tests.databases import new_place
 
@@ -74,6 +75,21 @@ class _Threads(ThreadPoolExecutor):
             self._ended += 1
 
 
+class _Interrupted(Connection):
+    """A connection whose first statement is followed by something else."""
+
+    def __init__(self, inner: Connection, meanwhile: Callable[[], None]) -> None:
+        self._inner = inner
+        self._meanwhile: Callable[[], None] | None = meanwhile
+
+    def execute(self, *statement: Any, **how: Any) -> Any:
+        found = self._inner.execute(*statement, **how)
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return found
+
+
 class Gate(Store):
     """A server's way to the store. While it is shut, nothing that the server does has an effect: so
     does a server look that is frozen, or that lost its database."""
@@ -82,14 +98,29 @@ class Gate(Store):
         self._store = store
         self.open_ = asyncio.Event()
         self.open_.set()
+        #: What somebody else does between the first statement of the next read and the second.
+        self.meanwhile: Callable[[], None] | None = None
+        #: The connection is lost at the next read.
+        self.loses_read = False
+        #: The connection is lost at every COMMIT: it is made, and nobody hears of it.
+        self.unanswered = False
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         await self.open_.wait()
-        return await self._store.read(work)
+        if self.loses_read:
+            self.loses_read = False
+            raise OperationalError("SELECT", {}, ConnectionError("the server hung up"))
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is None:
+            return await self._store.read(work)
+        return await self._store.read(lambda tx: work(_Interrupted(tx, meanwhile)))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         await self.open_.wait()
-        return await self._store.write(work)
+        written = await self._store.write(work)
+        if self.unanswered:
+            raise OperationalError("COMMIT", {}, ConnectionError("the server hung up"))
+        return written
 
     def close(self) -> None:
         self._store.close()

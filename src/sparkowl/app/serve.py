@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ from sparkowl.launchers.engines import EngineError, Environment
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher
 from sparkowl.launchers.users import Users
-from sparkowl.objects.errors import ObjectError
+from sparkowl.objects.errors import BucketAlreadyExists, ObjectError
 from sparkowl.objects.files import Files
 from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
@@ -274,7 +274,9 @@ async def _prepare(opened: _Opened, settings: Settings, clock: Clock, *, peers: 
     bucket, _ = split_uri(settings.output_location)
     if bucket not in opened.files.buckets():
         try:
-            await asyncio.to_thread(opened.files.create_bucket, bucket)
+            # A server that starts at the same moment may be faster.
+            with suppress(BucketAlreadyExists):
+                await asyncio.to_thread(opened.files.create_bucket, bucket)
         except ObjectError as error:
             raise StartError(f"output_location {settings.output_location}: {error}") from error
 

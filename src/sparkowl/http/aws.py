@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
@@ -26,6 +28,7 @@ from sparkowl.protocol.sigv4 import SignatureError, SignedRequest, claimed_key, 
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 #: Ids of what a call made, as the audit log has them.
 _MADE: Final = ("SessionId", "CalculationExecutionId")
 
@@ -130,10 +133,23 @@ class AthenaDoor:
         target = await self._guard.target(ctx, call.operation, call.input)
         record.resource = target.arn
         await self._guard.require(ctx, call.operation, call.input, target)
-        output = await operation(ctx, call.input)
-        if call.operation.startswith("Start"):
+        work = operation(ctx, call.input)
+        starts = call.operation.startswith("Start")
+        output = await (_to_its_end(work) if starts else work)
+        if starts:
             record.made = {name: output[name] for name in _MADE if name in output}
         return Answer(200, encode(model, output))
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """A server that stops cancels what takes long, and uvicorn answers 500. A start may be
+    committed by then, and the client would start once more: so it is waited for, as long as the
+    store's own time limits allow."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    return task.result()
 
 
 def _report(target: str | None, answer: Answer, seconds: float) -> bool:

@@ -93,6 +93,12 @@ def has_orphans(connection: Connection) -> bool:
     return False
 
 
+def sessions_of(connection: Connection, server_id: ServerId) -> Sequence[SessionId]:
+    """What the server has to look after."""
+    query = select(_s.id).where(_NOT_DONE, _s.server == server_id)
+    return [SessionId(found) for found in connection.execute(query).scalars()]
+
+
 def owner_of(connection: Connection, driver: Driver) -> ServerId | None:
     """The server that looks after a driver: its session's, else the pool's that it waits in."""
     if driver.session_id is None:
@@ -141,13 +147,11 @@ def _unserved(column: Any) -> Any:
 
 
 #: Also one that has ended, as long as its driver has not.
-_ORPHANED_SESSIONS: Final = and_(
-    or_(
-        _s.ended_at.is_(None),
-        _s.id.in_(select(_d.session_id).where(_d.ended_at.is_(None), _d.session_id.is_not(None))),
-    ),
-    _unserved(_s.server),
+_NOT_DONE: Final = or_(
+    _s.ended_at.is_(None),
+    _s.id.in_(select(_d.session_id).where(_d.ended_at.is_(None), _d.session_id.is_not(None))),
 )
+_ORPHANED_SESSIONS: Final = and_(_NOT_DONE, _unserved(_s.server))
 _ORPHANED_MEMBERS: Final = and_(
     _d.session_id.is_(None), _d.ended_at.is_(None), _unserved(_d.server)
 )

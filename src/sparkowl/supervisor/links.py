@@ -116,13 +116,15 @@ class Links:
             await channel.close()
             return
         link = _Link(channel, self._clock.now())
+        # At once: closing the older one may take long, and a still newer one may come meanwhile.
         older = self._open.get(driver.id)
-        if older is not None:
-            await older.channel.close()
         self._open[driver.id] = link
         self._lost_at.pop(driver.id, None)
         try:
+            # First of all that is said on it.
             await channel.send(messages.encode(messages.Welcome()))
+            if older is not None:
+                await older.channel.close()
             log.info("driver linked", extra={"driver": driver.id, "session": driver.session_id})
             await self._changed(driver.id)
             await self._listen(driver, channel)

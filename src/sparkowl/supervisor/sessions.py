@@ -102,7 +102,7 @@ class Sessions:
         means = self._means
         session, driver, calculation, asked = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
-        if driver is not None and linked:
+        if driver is not None and (linked or driver.ended_at is not None):
             self._guided.pop(driver.id, None)
         # Whoever holds its end of the link is alive; nothing more has to be asked.
         alive = linked
@@ -154,12 +154,15 @@ class Sessions:
 
     async def _read(self, session_id: SessionId) -> _Rows:
         def read(tx: Connection) -> _Rows:
+            # First the session, whose version decisions rest on. Others may write between two
+            # statements: a calculation that is older than the session would be taken for ended.
+            session = sessions.get(tx, session_id)
+            driver = drivers.of_session(tx, session_id)
             calculation = calculations.active(tx, session_id)
             asked = None
             if calculation is not None and calculation.state is calculation_domain.State.CANCELING:
                 asked = calculations.cancel_asked_at(tx, calculation.id)
-            session = sessions.get(tx, session_id)
-            return _Rows(session, drivers.of_session(tx, session_id), calculation, asked)
+            return _Rows(session, driver, calculation, asked)
 
         return await self._means.store.read(read)
 

@@ -39,6 +39,9 @@ _POOL: Final = "pool"
 _BUDGETS: Final = "budgets"
 _SERVERS: Final = "servers"
 _CLOCK: Final = "clock"
+_STRAYS: Final = "strays"
+#: A session that nobody looks after is missed this soon.
+LOOK_FOR_STRAYS_S: Final = 15.0
 _QUIET_LOOK_S: Final = 1.0
 
 
@@ -89,13 +92,16 @@ class Supervisor:
         """
         if self._budgets is not None:
             # First: what waits must not start before its budget was looked at.
-            await self._budgets.reconcile()
+            _, ending = await self._budgets.reconcile()
+            for session_id in ending:
+                self.wake(session_id)
         await self._tend()
         self._queue.wake(_POOL)
         if self._budgets is not None:
             self._queue.wake(_BUDGETS)
         self._queue.wake(_SERVERS)
         self._queue.wake(_CLOCK)
+        self._queue.wake(_STRAYS)
         self._signals.listen(self._queue.wake)
 
     async def _tend(self) -> None:
@@ -108,6 +114,14 @@ class Supervisor:
                 self._queue.wake(_POOL)
         if self._inherited:
             await self._take_up(tuple(self._inherited))
+
+    async def _find_strays(self) -> None:
+        """Take up what is this server's by the rows and unknown here: whoever wrote them (a start,
+        a take-over) may have died or lost the database before the COMMIT was answered."""
+        ours = await self._means.store.read(lambda tx: servers.sessions_of(tx, self._means.server))
+        strays = [session_id for session_id in ours if not self._queue.knows(session_id)]
+        if strays:
+            await self._take_up(strays)
 
     async def _take_up(self, inherited: Collection[SessionId]) -> None:
         means = self._means
@@ -209,6 +223,9 @@ class Supervisor:
         if key == _CLOCK:
             await self._jumps.settled()
             return Rest(clock_jumps.LOOK_S)
+        if key == _STRAYS:
+            await self._find_strays()
+            return Rest(LOOK_FOR_STRAYS_S)
         return await self._look_at(key)
 
     async def _wake_next(self) -> None:
@@ -219,9 +236,10 @@ class Supervisor:
                 self.wake(waiting)
 
     async def _look_at(self, key: str) -> Verdict:
+        verdict = await self._sessions.reconcile(key)
+        # Not before: a look that failed is repeated, and has to say it then.
         asked = key in self._asked
         self._asked.discard(key)
-        verdict = await self._sessions.reconcile(key)
         if isinstance(verdict, NotOurs):
             if asked:
                 await self._signals.say(key)

@@ -82,6 +82,10 @@ class WorkQueue:
         assert cancelled is not None
         raise cancelled
 
+    def knows(self, key: str) -> bool:
+        """Whether the key is being looked after."""
+        return key in self._woken
+
     def wake(self, key: str) -> bool:
         """Look at the key soon; True when it was not being looked after yet."""
         woken = self._woken.get(key)
