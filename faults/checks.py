@@ -35,9 +35,13 @@ def settle(life: Life, fault: str) -> list[str]:
 
 def _wrong(life: Life, fault: str) -> list[str]:
     try:
-        wrong = [*_session(life, fault), *_calculation(life, fault), *at_rest(life.world)]
-        # These are writes: not again and again while other things are still to come right.
-        return wrong or list(_starts(life))
+        # One after the other, the costly ones last: most of the time it is the session that is
+        # waited for. Those of `_starts` are writes, too.
+        return (
+            [*_session(life, fault), *_calculation(life, fault)]
+            or list(at_rest(life.world))
+            or list(_starts(life))
+        )
     except (Down, ClientError, Broken, sqlite3.Error, OSError) as error:
         return [f"{type(error).__name__}: {error}"]
 
