@@ -29,7 +29,7 @@ def settle(life: Life, fault: str) -> list[str]:
         life.waited_for = wrong
         if time.monotonic() > deadline:
             return wrong
-        time.sleep(0.1)
+        time.sleep(0.2)
     return []
 
 
