@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
+from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.messages import Ended, Outcome, Progress, Run, Started
 from sparkowl.agent.outbox import Outbox
 from sparkowl.agent.outputs import Outputs
@@ -45,6 +46,7 @@ class Runner:
         driver: Driver,
         spark: SparkLine,
         outbox: Outbox,
+        leftovers: Leftovers,
         tell: Callable[[Progress], None],
         spool: Path,
         limit_bytes: int,
@@ -53,6 +55,7 @@ class Runner:
         self._driver = driver
         self._spark = spark
         self._outbox = outbox
+        self._leftovers = leftovers
         self._tell = tell
         self._spool = spool
         self._limit_bytes = limit_bytes
@@ -142,8 +145,12 @@ class Runner:
         log.info("calculation %s: block over", calculation.run.calculation_id)
         calculation.outputs.close()
         log.info("calculation %s: outputs in place", calculation.run.calculation_id)
-        if calculation.outputs.trouble and outcome == "completed":
-            outcome, reason = "failed", calculation.outputs.trouble
+        if not calculation.outputs.trouble:
+            # What the links point to stays; the spool would only double it.
+            self._leftovers.remove(self._spool / calculation.run.calculation_id)
+        elif outcome != "canceled":
+            own = f"{reason.rstrip('.')}. " if outcome == "failed" and reason else ""
+            outcome, reason = "failed", own + calculation.outputs.trouble
         self._current = None
         self.ended += 1
         self.last_end = time.monotonic()
