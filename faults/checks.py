@@ -126,7 +126,14 @@ def at_rest(world: World) -> Iterator[str]:
         for kind in ("spool", "outbox"):
             place = world.data_dir / "drivers" / driver / kind
             for file in place.iterdir() if place.exists() else ():
-                yield f"driver {driver} has {kind}/{file.name}"
+                if kind == "outbox" or not _kept_on_purpose(world, file.name):
+                    yield f"driver {driver} has {kind}/{file.name}"
+
+
+def _kept_on_purpose(world: World, calculation_id: str) -> bool:
+    """Outputs that could not be stored wait in the spool for the end of the driver."""
+    query = "SELECT reason FROM calculations WHERE id = ? AND state = 'FAILED'"
+    return any("stored" in row["reason"] for row in world.query(query, calculation_id))
 
 
 def _rows(world: World, live: dict[str, Any]) -> Iterator[str]:
