@@ -17,7 +17,7 @@ from faults.world import Broken, Down, World
 from sparkowl.domain import calculation, session
 
 #: Within which everything must have come right after the fault is over.
-BOUND_S: Final = 60.0
+BOUND_S: Final = 120.0
 ENDED: Final = ("TERMINATED", "FAILED")
 OVER: Final = ("COMPLETED", "FAILED", "CANCELED")
 

@@ -133,9 +133,7 @@ class Runner:
             await self._until_no_job_is_left()
             self._end(calculation, "canceled", "")
         else:
-            self._end(
-                calculation, *_outcome(calculation.error or reply, calculation.outputs.trouble)
-            )
+            self._end(calculation, *_outcome(calculation.error or reply))
 
     async def _spark_mounts(self, calculation: _Calculation) -> None:
         with suppress(SparkUnreachable):  # then the block will say so itself
@@ -240,11 +238,9 @@ class _Calculation:
         self.report_start: asyncio.TimerHandle | None = None
 
 
-def _outcome(reply: dict[str, Any], trouble: str) -> tuple[Outcome, str]:
+def _outcome(reply: dict[str, Any]) -> tuple[Outcome, str]:
     if reply["status"] == "ok":
         return "completed", ""
-    if trouble:
-        return "failed", trouble
     first_line = str(reply.get("evalue", "")).strip().split("\n")[0]
     name = reply.get("ename", reply["status"])
     return "failed", (f"{name}: {first_line}" if first_line else str(name))[:_REASON_LIMIT]
