@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+#: Seconds within which everything must have come right after the fault is over. A cold start is in
+#: it, which takes a busy machine most of a minute.
+BOUND_S: Final = 120.0
 #: Points of a life, in its order, and what they mean.
 POINTS: Final = {
     "asked": "StartSession's row is in a transaction that is not committed",

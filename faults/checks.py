@@ -11,13 +11,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from faults.catalog import may_end
+from faults.catalog import BOUND_S, may_end
 from faults.life import ROWS, STDERR, STDOUT, Life, Start
 from faults.world import Broken, Down, World
 from sparkowl.domain import calculation, session
 
-#: Within which everything must have come right after the fault is over.
-BOUND_S: Final = 120.0
 ENDED: Final = ("TERMINATED", "FAILED")
 OVER: Final = ("COMPLETED", "FAILED", "CANCELED")
 
