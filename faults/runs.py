@@ -16,6 +16,7 @@ from faults.catalog import FAULTS, POINTS, cannot
 from faults.life import Life
 from faults.results import Results
 from faults.world import Broken, Down, World, left_out
+from sparkowl.supervisor.sessions import LOOK_LINKED_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,10 @@ def run(world: World, plan: Plan) -> tuple[float, list[str]]:
         world.let_go()
         if act.lasts:
             time.sleep(plan.hold_s)
+        elif plan.point == "idle" and isinstance(act, acts.MoveClock):
+            # Until the server has looked at the session again: its idle time of 20 minutes is over
+            # for one that believes the clock.
+            time.sleep(LOOK_LINKED_S + 1)
     finally:
         world.let_go()
         act.end(world)
