@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from faults import acts, checks
 from faults.catalog import FAULTS, POINTS, cannot
-from faults.life import Life
+from faults.life import STARTS, Life
 from faults.results import Results
 from faults.world import Broken, Down, World, left_out
 from sparkowl.supervisor.sessions import LOOK_LINKED_S
@@ -46,8 +46,10 @@ def drawn(seed: int) -> Iterable[Plan]:
     """Plans without end, the same for the same seed."""
     source = random.Random(seed)
     possible = [(plan.point, plan.fault) for plan in every()]
+    # A start costs a cold Spark each time; half as often, there is room for more of the others.
+    weights = [1 if point in STARTS else 2 for point, _ in possible]
     while True:
-        point, fault = source.choice(possible)
+        [(point, fault)] = source.choices(possible, weights)
         # Short ones mostly, and now and then one that outlasts the server's patience.
         yield Plan(point, fault, round(0.2 + 3.8 * source.random() ** 3, 2))
 
