@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import secrets
 import signal
 import sys
@@ -20,6 +21,8 @@ def main() -> int:
     asked = _arguments()
     # Asked to stop: through every `finally`, so that nothing is left of the suite itself.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if asked.merge:
+        return _merge(asked.results, asked.merge)
     for fault, why in left_out().items():
         print(f"left out: {fault}: {why}")
     figures = results.Results(asked.results)
@@ -50,12 +53,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="what is drawn follows from it")
     parser.add_argument("--results", type=Path, default=results.FILE, help="file of figures")
     parser.add_argument(
+        "--merge", type=Path, nargs="+", metavar="FILE", help="only write the figures of these"
+    )
+    parser.add_argument(
         "--evidence", type=Path, default=Path("faults-evidence"), help="folder for what broke"
     )
     asked = parser.parse_args()
     if not (asked.matrix or asked.only or asked.random or asked.runs):
         asked.matrix, asked.random = True, 10.0
     return asked
+
+
+def _merge(into: Path, files: list[Path]) -> int:
+    merged = results.Results(into, new=True)
+    for file in files:
+        merged.merge(json.loads(file.read_text()))
+    merged.save()
+    return 0
 
 
 def _all(suite: runs.Suite, plans: Iterable[runs.Plan]) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+#: Seconds within which everything must have come right after the fault is over. A cold start is in
+#: it, which takes a busy machine most of a minute.
+BOUND_S: Final = 120.0
 #: Points of a life, in its order, and what they mean.
 POINTS: Final = {
     "asked": "StartSession's row is in a transaction that is not committed",
@@ -47,7 +50,8 @@ INVARIANTS: Final = (
     "should be, to the byte; otherwise there is a reason, and all three can be read.",
     "No session is in a state that is not final without a living driver.",
     "No process, zombie, listening socket or folder of a driver whose row has ended; "
-    "no spool file, unsent fact or staging draft.",
+    "no unsent fact, staging draft or spool file, but the outputs of a calculation that says they "
+    "could not be stored, which wait for the end of their driver.",
     "No 5xx for a start that was committed, and one session for one token.",
     "Every change of state in the history is one of the tables'.",
 )

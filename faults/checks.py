@@ -11,33 +11,37 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from faults.catalog import may_end
+from faults.catalog import BOUND_S, may_end
 from faults.life import ROWS, STDERR, STDOUT, Life, Start
 from faults.world import Broken, Down, World
 from sparkowl.domain import calculation, session
 
-#: Within which everything must have come right after the fault is over.
-BOUND_S: Final = 60.0
 ENDED: Final = ("TERMINATED", "FAILED")
 OVER: Final = ("COMPLETED", "FAILED", "CANCELED")
 
 
 def settle(life: Life, fault: str) -> list[str]:
     """Wait until nothing is wrong; what still is after the bound."""
-    deadline = time.monotonic() + BOUND_S
+    began = time.monotonic()
     while wrong := _wrong(life, fault):
         life.waited_for = wrong
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - began
+        if waited_s > BOUND_S:
             return wrong
-        time.sleep(0.1)
+        # What takes long needs no fine answer, and looking costs what it waits for.
+        time.sleep(0.1 + waited_s / 20)
     return []
 
 
 def _wrong(life: Life, fault: str) -> list[str]:
     try:
-        wrong = [*_session(life, fault), *_calculation(life, fault), *at_rest(life.world)]
-        # These are writes: not again and again while other things are still to come right.
-        return wrong or list(_starts(life))
+        # One after the other, the costly ones last: most of the time it is the session that is
+        # waited for. Those of `_starts` are writes, too.
+        return (
+            [*_session(life, fault), *_calculation(life, fault)]
+            or list(at_rest(life.world))
+            or list(_starts(life))
+        )
     except (Down, ClientError, Broken, sqlite3.Error, OSError) as error:
         return [f"{type(error).__name__}: {error}"]
 
@@ -122,7 +126,14 @@ def at_rest(world: World) -> Iterator[str]:
         for kind in ("spool", "outbox"):
             place = world.data_dir / "drivers" / driver / kind
             for file in place.iterdir() if place.exists() else ():
-                yield f"driver {driver} has {kind}/{file.name}"
+                if kind == "outbox" or not _kept_on_purpose(world, file.name):
+                    yield f"driver {driver} has {kind}/{file.name}"
+
+
+def _kept_on_purpose(world: World, calculation_id: str) -> bool:
+    """Outputs that could not be stored wait in the spool for the end of the driver."""
+    query = "SELECT reason FROM calculations WHERE id = ? AND state = 'FAILED'"
+    return any("stored" in row["reason"] for row in world.query(query, calculation_id))
 
 
 def _rows(world: World, live: dict[str, Any]) -> Iterator[str]:

@@ -9,22 +9,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from faults.catalog import FAULTS, INVARIANTS, POINTS, cannot
+from faults.catalog import BOUND_S, FAULTS, INVARIANTS, POINTS, cannot
 
 FILE: Final = Path(__file__).parent / "results.json"
 
 
 class Results:
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, new: bool = False) -> None:
+        """``new``: without the figures that the file has already."""
         self._file = file
-        self.found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        there = file.exists() and not new
+        self.found: dict[str, Any] = json.loads(file.read_text()) if there else {}
         self.found.setdefault("cells", {})
         self.found.setdefault("random", [])
+        #: The machine's load average at the end of each run.
+        self.found.setdefault("load", [])
 
     def add(self, point: str, fault: str, recovered_s: float, violated: bool) -> None:
         cell = self.found["cells"].setdefault(f"{point}: {fault}", {"violations": 0, "s": []})
         cell["violations"] += violated
         cell["s"].append(round(recovered_s, 2))
+        self.found["load"].append(round(os.getloadavg()[0], 1))
         self.found["date"] = datetime.now(UTC).date().isoformat()
         self.found["processors"] = os.cpu_count()
 
@@ -32,6 +37,18 @@ class Results:
         entry = {"seed": seed, "runs": 0, "violations": 0}
         self.found["random"].append(entry)
         return entry
+
+    def merge(self, other: dict[str, Any]) -> None:
+        """Add the figures of another file: of another seed, or of a suite that ran beside."""
+        for name, cell in other["cells"].items():
+            ours = self.found["cells"].setdefault(name, {"violations": 0, "s": []})
+            ours["violations"] += cell["violations"]
+            ours["s"] += cell["s"]
+        self.found["random"] += [entry for entry in other["random"] if entry["runs"]]
+        self.found["load"] += other.get("load", [])
+        for fact in ("date", "processors"):
+            known = [one[fact] for one in (self.found, other) if fact in one]
+            self.found |= {fact: max(known)} if known else {}
 
     def save(self) -> None:
         aside = self._file.with_suffix(".new")
@@ -45,17 +62,22 @@ def page(found: dict[str, Any]) -> str:
     tried = sum(len(cell["s"]) for cell in cells.values())
     violations = sum(cell["violations"] for cell in cells.values())
     runs = sum(entry["runs"] for entry in random)
-    seeds = ", ".join(str(entry["seed"]) for entry in random) or "none"
+    seeds = ", ".join(f"{entry['seed']} ({entry['runs']} runs)" for entry in random) or "none"
     broken = sum(entry["violations"] for entry in random)
+    possible = [f"{p}: {f}" for f in FAULTS for p in POINTS if cannot(p, f) is None]
+    untried = sum(name not in cells for name in possible)
     return (
         "# Faults\n\n`make faults` breaks things at every point of a session's and a "
         "calculation's life, with real servers, real drivers and real Spark, and looks whether "
-        "what must hold holds again within a minute.\n\n"
+        f"what must hold holds again within {BOUND_S:g} seconds. What does not is a violation.\n\n"
         f"Last run {found.get('date', 'never')}, on a machine with "
-        f"{found.get('processors', 'no')} processors: {tried} faults, {violations} violations. "
-        f"Of these, {runs} were drawn at random (seeds: {seeds}), with {broken} violations.\n\n"
-        "`python -m faults --runs 1 --seed N` repeats what a seed draws; "
-        "`--only 'idle: kill agent'` tries one thing.\n\n"
+        f"{found.get('processors', 'no')} processors: {tried} runs with one fault each, "
+        f"{violations} violations. {runs} of them were drawn at random, with {broken} violations; "
+        f"the others tried what had not been drawn. Of {len(possible)} combinations of a fault and "
+        f"a point that can happen, {len(possible) - untried} were tried.{_load(found)}\n\n"
+        f"Seeds: {seeds}. `python -m faults --seed N --runs 40` draws the same faults at the same "
+        "points again; `python -m faults --only 'idle: kill agent'` tries one thing, and "
+        "`python -m faults --merge FILE...` makes one page of several files of figures.\n\n"
         "## Points\n\n| point | the fault happens when |\n|---|---|\n"
         + "".join(f"| {point} | {words} |\n" for point, words in POINTS.items())
         + "\n## What is broken\n\n| fault | meaning |\n|---|---|\n"
@@ -64,9 +86,20 @@ def page(found: dict[str, Any]) -> str:
         + "".join(f"{number}. {words}\n" for number, words in enumerate(INVARIANTS, 1))
         + "\n## Figures\n\nRecovered in: from the end of the fault (the server is ready again, "
         "the process thawed, the disk free) until everything above holds, with a new block run; "
-        "median and longest.\n\n"
+        "median and longest. Where it is a session's start that was disturbed, the start itself is "
+        "most of it.\n\n"
         "| fault | where | tried | violations | recovered in |\n|---|---|---|---|---|\n"
         + "".join(_line(cells, point, fault) for fault in FAULTS for point in POINTS)
+    )
+
+
+def _load(found: dict[str, Any]) -> str:
+    load = found.get("load")
+    if not load:
+        return ""
+    return (
+        f" Other work ran on it meanwhile: its load average was {statistics.median(load):.0f} "
+        f"(median) and up to {max(load):.0f}, so the times below are those of a busy machine."
     )
 
 
@@ -76,6 +109,6 @@ def _line(cells: dict[str, Any], point: str, fault: str) -> str:
         return f"| {fault} | {point} | cannot happen: {why} | | |\n"
     cell = cells.get(f"{point}: {fault}")
     if cell is None:
-        return f"| {fault} | {point} | not yet | | |\n"
+        return f"| {fault} | {point} | not tried | | |\n"
     took = f"{statistics.median(cell['s']):.1f} s, {max(cell['s']):.1f} s"
     return f"| {fault} | {point} | {len(cell['s'])} | {cell['violations']} | {took} |\n"

@@ -216,6 +216,7 @@ class World:
             lambda: str(self.call("get_session_status", SessionId=session)["Status"]["State"]),
             lambda state: state in states,
             within_s,
+            every_s=0.2,
         )
 
     def idle_session(self) -> str:

@@ -303,5 +303,16 @@ def test_outputs_without_a_place_fail_the_block_and_not_the_session(driver: Driv
     assert driver.run("1").outcome == "completed"
 
 
+def test_a_block_that_failed_by_itself_says_too_that_its_outputs_are_not_there(
+    driver: Driver,
+) -> None:
+    run = Run(calculation_id="both", code="1/0", output_dir="/dev/full/x", buckets={})
+    driver.server.send(run)
+    assert driver.server.first(Ended, calculation_id="both").reason == (
+        "ZeroDivisionError: division by zero. The calculation's output could not be stored: "
+        "'full' is a link or a file where a folder should be."
+    )
+
+
 def test_a_small_block_takes_milliseconds(driver: Driver) -> None:
     assert min(driver.run("1+1").seconds for _ in range(20)) < 0.05

@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from sparkowl.agent.folder import Folder
+from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.link import Link
 from sparkowl.agent.messages import Run, Welcome, encode
 from sparkowl.agent.outbox import Outbox
@@ -55,7 +56,7 @@ async def linked(tmp_path: Path, first: Dialled) -> AsyncIterator[tuple[Path, as
         driver_id="d",
         token="t",
         url_file=url_file,
-        outbox=Outbox(tmp_path / "outbox"),
+        outbox=Outbox(tmp_path / "outbox", Leftovers()),
         on_command=lambda command: heard.set() if isinstance(command, Run) else None,
         gives_up_at=lambda heard_at: heard_at + 60.0,
     )

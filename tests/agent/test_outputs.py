@@ -43,7 +43,6 @@ def test_all_three_exist_when_nothing_was_said(outputs: Outputs, tmp_path: Path)
     assert (tmp_path / "out" / "stderr").read_text() == ""
     assert results(tmp_path) == []
     assert outputs.trouble == ""
-    assert not (tmp_path / "spool" / "c").exists()
 
 
 def test_what_is_said_is_seen_at_once(outputs: Outputs, tmp_path: Path) -> None:

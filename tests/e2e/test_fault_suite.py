@@ -67,3 +67,17 @@ def test_the_page_has_a_line_for_every_fault_at_every_point(tmp_path: Path) -> N
         assert sum(line.startswith(f"| {fault} | ") for line in lines) == len(POINTS) + 1
     assert "| kill agent | idle | 2 | 1 | 2.1 s, 3.0 s |" in lines
     assert "| kill agent | asked | cannot happen: there is no driver yet | | |" in lines
+    assert "| kill agent | linked | not tried | | |" in lines
+
+
+def test_figures_of_suites_that_ran_side_by_side_are_added_up(tmp_path: Path) -> None:
+    merged = Results(tmp_path / "merged.json")
+    for seed, recovered_s in ((1, 2.0), (2, 3.0)):
+        part = Results(tmp_path / f"{seed}.json")
+        part.begin_random(seed)["runs"] = 1
+        part.add("idle", "kill agent", recovered_s, violated=seed == 2)
+        merged.merge(part.found)
+
+    assert merged.found["cells"] == {"idle: kill agent": {"violations": 1, "s": [2.0, 3.0]}}
+    assert [entry["seed"] for entry in merged.found["random"]] == [1, 2]
+    assert len(merged.found["load"]) == 2

@@ -21,6 +21,7 @@ from sparkowl.agent.driver import Driver
 from sparkowl.agent.executors import ExecutorWatch
 from sparkowl.agent.folder import Folder, write_plain
 from sparkowl.agent.launch import DriverLost, Launched
+from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.link import Link, ServerAway, ServerGone
 from sparkowl.agent.messages import (
     Adopt,
@@ -53,7 +54,8 @@ class Agent:
         self._launched = launched
         self._folder = Folder(Path(spec.run_dir))
         self._driver = Driver(spec, launched)
-        self._outbox = Outbox(self._folder.outbox)
+        self._leftovers = Leftovers()
+        self._outbox = Outbox(self._folder.outbox, self._leftovers)
         self._spark = SparkLine(self._folder.gateway)
         self._runner: Runner | None = None
         #: Commands that need a driver that is up.
@@ -181,6 +183,7 @@ class Agent:
             driver=self._driver,
             spark=self._spark,
             outbox=self._outbox,
+            leftovers=self._leftovers,
             tell=self._link.tell,
             spool=self._folder.spool,
             limit_bytes=self._spec.output_limit_bytes,
@@ -265,7 +268,7 @@ async def report_failure(spec: DriverSpec, lost: DriverLost) -> int:
     reason = str(lost)
     folder = Folder(Path(spec.run_dir))
     folder.exit.write_text(json.dumps({"reason": reason}))
-    outbox = Outbox(folder.outbox)
+    outbox = Outbox(folder.outbox, Leftovers())
     outbox.put(Failed, reason=reason, code=lost.code)
     link = Link(
         driver_id=spec.driver_id,

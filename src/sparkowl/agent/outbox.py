@@ -12,12 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.messages import Fact, encode
 
 
 class Outbox:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, leftovers: Leftovers) -> None:
         self._folder = folder
+        self._leftovers = leftovers
         self._numbers = count(1)
         self._facts: dict[int, Fact] = {}
         #: Set when there is something new to send.
@@ -41,7 +43,8 @@ class Outbox:
     def acknowledge(self, seq: int) -> None:
         for number in [number for number in self._facts if number <= seq]:
             del self._facts[number]
-            self._file(number).unlink(missing_ok=True)
+            # Not worth the link: the server has it, and the file goes when it can.
+            self._leftovers.remove(self._file(number))
         if not self._facts:
             self._empty.set()
 

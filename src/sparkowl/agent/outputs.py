@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import json
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -210,16 +209,14 @@ class Outputs:
             self._copy(name)
 
     def close(self) -> None:
-        """Complete all three. Whatever could not be stored is in :attr:`trouble`."""
+        """Complete all three. Whatever could not be stored is in :attr:`trouble`; without trouble
+        the spool has served."""
         for stream in self._streams.values():
             stream.close()
         self.refresh()
         self._guard(self._write_results)
         if self._landing is not None:
             self._landing.close()
-        if not self.trouble:
-            # What the links point to stays; the spool would only double it.
-            shutil.rmtree(self._spool, ignore_errors=True)
 
     def _write_results(self) -> None:
         shown = [{k: v for k, v in one.items() if k != "_id"} for one in self._displayed]

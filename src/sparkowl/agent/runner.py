@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
+from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.messages import Ended, Outcome, Progress, Run, Started
 from sparkowl.agent.outbox import Outbox
 from sparkowl.agent.outputs import Outputs
@@ -45,6 +46,7 @@ class Runner:
         driver: Driver,
         spark: SparkLine,
         outbox: Outbox,
+        leftovers: Leftovers,
         tell: Callable[[Progress], None],
         spool: Path,
         limit_bytes: int,
@@ -53,6 +55,7 @@ class Runner:
         self._driver = driver
         self._spark = spark
         self._outbox = outbox
+        self._leftovers = leftovers
         self._tell = tell
         self._spool = spool
         self._limit_bytes = limit_bytes
@@ -130,9 +133,7 @@ class Runner:
             await self._until_no_job_is_left()
             self._end(calculation, "canceled", "")
         else:
-            self._end(
-                calculation, *_outcome(calculation.error or reply, calculation.outputs.trouble)
-            )
+            self._end(calculation, *_outcome(calculation.error or reply))
 
     async def _spark_mounts(self, calculation: _Calculation) -> None:
         with suppress(SparkUnreachable):  # then the block will say so itself
@@ -142,8 +143,12 @@ class Runner:
         log.info("calculation %s: block over", calculation.run.calculation_id)
         calculation.outputs.close()
         log.info("calculation %s: outputs in place", calculation.run.calculation_id)
-        if calculation.outputs.trouble and outcome == "completed":
-            outcome, reason = "failed", calculation.outputs.trouble
+        if not calculation.outputs.trouble:
+            # What the links point to stays; the spool would only double it.
+            self._leftovers.remove(self._spool / calculation.run.calculation_id)
+        elif outcome != "canceled":
+            own = f"{reason.rstrip('.')}. " if outcome == "failed" and reason else ""
+            outcome, reason = "failed", own + calculation.outputs.trouble
         self._current = None
         self.ended += 1
         self.last_end = time.monotonic()
@@ -233,11 +238,9 @@ class _Calculation:
         self.report_start: asyncio.TimerHandle | None = None
 
 
-def _outcome(reply: dict[str, Any], trouble: str) -> tuple[Outcome, str]:
+def _outcome(reply: dict[str, Any]) -> tuple[Outcome, str]:
     if reply["status"] == "ok":
         return "completed", ""
-    if trouble:
-        return "failed", trouble
     first_line = str(reply.get("evalue", "")).strip().split("\n")[0]
     name = reply.get("ename", reply["status"])
     return "failed", (f"{name}: {first_line}" if first_line else str(name))[:_REASON_LIMIT]
