@@ -17,7 +17,7 @@ from sparkowl import app
 from sparkowl.app.errors import StartError
 from sparkowl.config import ADDRESS_FILE, Settings
 from sparkowl.domain.ids import new_server_id
-from sparkowl.domain.server import Server
+from sparkowl.domain.server import Place, Server
 from sparkowl.store import Store, servers
 from sparkowl.supervisor.servers import here
 
@@ -55,15 +55,37 @@ def address(data_dir: Path) -> str:
 
 
 def test_a_server_on_another_machine_is_no_peer(tmp_path: Path, shared: dict[str, Any]) -> None:
+    refused = refusal_beside(replace(here(tmp_path), host="there"), tmp_path, shared)
+
+    assert refused.startswith(
+        "A SparkOwl on there (http://10.0.0.1:8765) uses this database. "
+        "Servers that share a database must run on one machine"
+    )
+
+
+def test_a_server_with_another_data_directory_is_no_peer(
+    tmp_path: Path, shared: dict[str, Any]
+) -> None:
+    refused = refusal_beside(here(Path("/elsewhere")), tmp_path, shared)
+
+    assert refused == (
+        "The SparkOwl at http://10.0.0.1:8765 uses this database with the data directory "
+        "/elsewhere. Servers that share a database must share that, too: "
+        "give --data-dir /elsewhere, or another database."
+    )
+
+
+def refusal_beside(place: Place, data_dir: Path, shared: dict[str, Any]) -> str:
+    """Why a server does not start while another one has this place."""
     now = datetime.now(UTC)
     there = Server(
         id=new_server_id(),
         url="http://10.0.0.1:8765",
-        place=replace(here(), host="there"),
+        place=place,
         started_at=now,
         expires_at=now + timedelta(hours=1),
     )
-    settings = Settings(data_dir=tmp_path, cache_dir=tmp_path, port=0, launcher="fake", **shared)
+    settings = Settings(data_dir=data_dir, cache_dir=data_dir, port=0, launcher="fake", **shared)
 
     async def start() -> None:
         store = Store.open(shared["store"]["url"])
@@ -74,8 +96,4 @@ def test_a_server_on_another_machine_is_no_peer(tmp_path: Path, shared: dict[str
 
     with pytest.raises(StartError) as error:
         asyncio.run(start())
-
-    assert str(error.value).startswith(
-        "A SparkOwl on there (http://10.0.0.1:8765) uses this database. "
-        "Servers that share a database must run on one machine"
-    )
+    return str(error.value)

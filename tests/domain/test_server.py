@@ -10,7 +10,7 @@ from tests.builders import AT
 from sparkowl.domain.ids import new_server_id
 from sparkowl.domain.server import Place, Server, Watch, elsewhere
 
-HERE = Place(host="here", boot="1", pid=1, started_at=10)
+HERE = Place(host="here", boot="1", pid=1, started_at=10, folder="/data")
 LEASE = timedelta(seconds=10)
 
 

@@ -23,7 +23,7 @@ def make_server(server_id: ServerId, **changes: object) -> Server:
     made = Server(
         id=server_id,
         url="http://127.0.0.1:1",
-        place=Place(host="host", boot="boot", pid=1, started_at=2),
+        place=Place(host="host", boot="boot", pid=1, started_at=2, folder="/data"),
         started_at=AT,
         expires_at=LATER,
     )

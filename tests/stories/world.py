@@ -138,7 +138,7 @@ class Room:
     def enter(self) -> Place:
         pid = next(self._pids)
         self.living.add(pid)
-        return Place(host="host", boot="boot", pid=pid, started_at=pid)
+        return Place(host="host", boot="boot", pid=pid, started_at=pid, folder="/data")
 
     def lives(self, place: Place) -> bool:
         return place.pid in self.living

@@ -109,7 +109,7 @@ async def serve(
             clock,
             server_id,
             url=url,
-            place=here(),
+            place=here(data_dir),
             lease=timedelta(seconds=settings.store.lease_s),
             alone=settings.store.url is None,
             lives=lives,

@@ -23,6 +23,8 @@ class Place:
     pid: int
     #: Clock ticks since the machine's start.
     started_at: int
+    #: The data directory: keys, buckets, the folders of drivers.
+    folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

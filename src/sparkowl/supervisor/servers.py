@@ -29,7 +29,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ServerElsewhere(Exception):
-    """A server on another machine uses the database."""
+    """A server that cannot share what we have uses the database; the text says what to do."""
 
 
 class Servers:
@@ -72,7 +72,9 @@ class Servers:
         return self._alone
 
     async def join(self) -> int:
-        """Write this server's row; how many others live. Raises :class:`ServerElsewhere`."""
+        """Write this server's row; how many others live. Raises :class:`ServerElsewhere` for one on
+        another machine, or with another data directory: neither could go on with the other's
+        drivers."""
         others = await self._others()
         if not self._alone:
             for other in others:
@@ -82,8 +84,17 @@ class Servers:
                         "Servers that share a database must run on one machine: their drivers do. "
                         f"If that one is gone, try again in {self._lease.total_seconds():g} s."
                     )
+        dead = self._dead(others)
+        living = [other for other in others if other not in dead]
+        for other in living:
+            if other.place.folder != self._me.place.folder:
+                raise ServerElsewhere(
+                    f"The SparkOwl at {other.url} uses this database with the data directory "
+                    f"{other.place.folder}. Servers that share a database must share that, too: "
+                    f"give --data-dir {other.place.folder}, or another database."
+                )
         await self._renew()
-        return 0 if self._alone else len(others) - len(self._dead(others))
+        return len(living)
 
     async def tend(self) -> Estate | None:
         """Renew the lease when it is time, and take over what the dead and the departed left."""
@@ -142,13 +153,15 @@ class Servers:
         )
 
 
-def here() -> Place:
+def here(data_dir: Path) -> Place:
     """This process."""
     pid = int(Path("/proc/self").readlink().name)
     started_at = processes.started_at(pid)
     assert started_at is not None
     boot = _BOOT_ID.read_text().strip()
-    return Place(host=platform.node(), boot=boot, pid=pid, started_at=started_at)
+    return Place(
+        host=platform.node(), boot=boot, pid=pid, started_at=started_at, folder=str(data_dir)
+    )
 
 
 def lives(place: Place) -> bool:
