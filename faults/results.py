@@ -76,8 +76,9 @@ def page(found: dict[str, Any]) -> str:
         "the others tried one combination after the other. Of the "
         f"{len(possible)} combinations of a fault and a point that can happen, "
         f"{len(possible) - untried} were tried.{_load(found)}\n\n"
-        f"Seeds: {seeds}. `python -m faults --seed N --runs 40` draws the same faults at the same "
-        "points again, with the same version of the suite; "
+        + (f"{found['note']}\n\n" if found.get("note") else "")
+        + f"Seeds: {seeds}. `python -m faults --seed N --runs 40` draws the same faults at the "
+        "same points again, with the same version of the suite; "
         "`python -m faults --only 'idle: kill agent'` tries one thing, and "
         "`python -m faults --merge FILE...` makes one page of several files of figures.\n\n"
         "## Points\n\n| point | the fault happens when |\n|---|---|\n"
