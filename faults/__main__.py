@@ -22,7 +22,7 @@ def main() -> int:
     # Asked to stop: through every `finally`, so that nothing is left of the suite itself.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if asked.merge:
-        return _merge(asked.results, asked.merge)
+        return _merge(asked.results, asked.merge, asked.note)
     for fault, why in left_out().items():
         print(f"left out: {fault}: {why}")
     figures = results.Results(asked.results)
@@ -55,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--merge", type=Path, nargs="+", metavar="FILE", help="only write the figures of these"
     )
+    parser.add_argument("--note", default="", help="with --merge: a sentence for the page")
     parser.add_argument(
         "--evidence", type=Path, default=Path("faults-evidence"), help="folder for what broke"
     )
@@ -64,8 +65,9 @@ def _arguments() -> argparse.Namespace:
     return asked
 
 
-def _merge(into: Path, files: list[Path]) -> int:
+def _merge(into: Path, files: list[Path], note: str) -> int:
     merged = results.Results(into, new=True)
+    merged.found["note"] = note
     for file in files:
         merged.merge(json.loads(file.read_text()))
     merged.save()

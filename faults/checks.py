@@ -202,20 +202,28 @@ def _history(world: World) -> Iterator[str]:
                 yield f"a {noun} went from {row['from_state']} to {row['to_state']}"
 
 
-def usable(life: Life) -> list[str]:
-    """A session that is IDLE runs a new block, with the right output."""
-    identity = life.session_id
-    status = life.world.call("get_session_status", SessionId=identity)["Status"]
-    if status["State"] in ENDED:
+def usable(life: Life, fault: str) -> list[str]:
+    """A session that is IDLE runs a new block, with the right output.
+
+    It may turn out only now that it has ended: nobody may have asked anything of what was killed.
+    :func:`settle` says afterwards whether it was allowed to.
+    """
+    if _has_ended(life):
         return []
     rows = ROWS + 1
     start = life.submit(0, rows)
     start.join()
     if start.id is None:
-        return [f"session {identity} is {status['State']} and takes no block"]
+        return [] if _has_ended(life) else [f"session {life.session_id} takes no block"]
     deadline = time.monotonic() + BOUND_S
-    while wrong := list(_block(life.world, start.id, rows, may_fail=False)):
-        if time.monotonic() > deadline:
+    while True:
+        may_fail = may_end(fault) and _has_ended(life)
+        wrong = list(_block(life.world, start.id, rows, may_fail=may_fail))
+        if not wrong or time.monotonic() > deadline:
             return wrong
-        time.sleep(0.02)
-    return []
+        time.sleep(0.05)
+
+
+def _has_ended(life: Life) -> bool:
+    found = life.world.call("get_session_status", SessionId=life.session_id)
+    return found["Status"]["State"] in ENDED

@@ -73,10 +73,13 @@ def page(found: dict[str, Any]) -> str:
         f"Last run {found.get('date', 'never')}, on a machine with "
         f"{found.get('processors', 'no')} processors: {tried} runs with one fault each, "
         f"{violations} violations. {runs} of them were drawn at random, with {broken} violations; "
-        f"the others tried what had not been drawn. Of {len(possible)} combinations of a fault and "
-        f"a point that can happen, {len(possible) - untried} were tried.{_load(found)}\n\n"
-        f"Seeds: {seeds}. `python -m faults --seed N --runs 40` draws the same faults at the same "
-        "points again; `python -m faults --only 'idle: kill agent'` tries one thing, and "
+        "the others tried one combination after the other. Of the "
+        f"{len(possible)} combinations of a fault and a point that can happen, "
+        f"{len(possible) - untried} were tried.{_load(found)}\n\n"
+        + (f"{found['note']}\n\n" if found.get("note") else "")
+        + f"Seeds: {seeds}. `python -m faults --seed N --runs 40` draws the same faults at the "
+        "same points again, with the same version of the suite; "
+        "`python -m faults --only 'idle: kill agent'` tries one thing, and "
         "`python -m faults --merge FILE...` makes one page of several files of figures.\n\n"
         "## Points\n\n| point | the fault happens when |\n|---|---|\n"
         + "".join(f"| {point} | {words} |\n" for point, words in POINTS.items())

@@ -132,7 +132,7 @@ def run(world: World, plan: Plan) -> tuple[float, list[str]]:
         act.end(world)
     over = time.monotonic()
     life.answered()
-    wrong = checks.settle(life, plan.fault) or checks.usable(life)
+    wrong = checks.settle(life, plan.fault) or checks.usable(life, plan.fault)
     if not wrong:
         wrong = checks.settle(life, plan.fault)
     recovered_s = time.monotonic() - over

@@ -210,6 +210,25 @@ async def test_a_killed_agent_is_seen_and_what_it_left_is_cleared(tmp_path: Path
 
 
 @pytest.mark.spark
+async def test_while_the_folder_of_drivers_is_out_of_reach_no_driver_is_done_with(
+    tmp_path: Path,
+) -> None:
+    launcher, spec = local(tmp_path), a_spec()
+    handle = await launcher.launch(spec)
+    drivers, aside = tmp_path / "drivers", tmp_path / "aside"
+    drivers.rename(aside)
+    drivers.touch()  # modes would not stop root
+
+    with pytest.raises(OSError, match="drivers"):
+        await launcher.stop(handle, grace_s=5)
+    drivers.unlink()
+    aside.rename(drivers)
+    await launcher.stop(handle, grace_s=5)
+
+    assert list(drivers.iterdir()) == []
+
+
+@pytest.mark.spark
 async def test_a_handle_does_not_name_a_stranger_that_got_the_same_pid(tmp_path: Path) -> None:
     launcher = local(tmp_path)
     place = {"v": 1, "driver_id": new_driver_id(), "pid": os.getpid(), "started_at": 1}

@@ -1,4 +1,4 @@
-"""The short form of ``make faults``: one fault of each kind, each at another point of a life."""
+"""The short form of ``make faults``: faults of each kind, at points all over a life."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ PLANS = (
     Plan("running", "lock database", 1),
     Plan("idle", "no rights", 1),
     Plan("output uploaded", "kill agent", 0),
+    Plan("ended", "clock forward", 0),
+    Plan("running", "delay link", 1),
+    Plan("output written", "freeze kernel", 1),
     Plan("handle written", "kill server", 0),
     Plan("terminating", "kill jvm", 0),
 )

@@ -54,6 +54,16 @@ def test_of_a_driver_that_has_no_folder_nothing_is_left(driver: Path) -> None:
     assert remains.outputs(driver.parent, "d", "c", 100) == {}
 
 
+def test_what_is_out_of_reach_is_not_taken_for_nothing(driver: Path) -> None:
+    driver.parent.rename(driver.parent.with_name("aside"))
+    driver.parent.touch()  # modes would not stop root
+
+    with pytest.raises(NotADirectoryError):
+        remains.facts(driver.parent, "d")
+    with pytest.raises(NotADirectoryError):
+        remains.calculations(driver.parent, "d")
+
+
 def test_a_link_to_a_file_is_not_followed(driver: Path, tmp_path: Path) -> None:
     spooled(driver, stderr="err")
     (driver / "spool" / "c" / "stdout").symlink_to(tmp_path / "secret")

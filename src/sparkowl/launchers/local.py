@@ -273,7 +273,7 @@ class LocalLauncher:
             processes.kill(left)
             for pid in left:
                 await processes.ended(pid, _KILLED_S)
-        child = self._children.pop(place["pid"], None)
+        child = self._children.get(place["pid"])
         if child is not None:
             await asyncio.to_thread(child.wait)
         if take is not None:
@@ -281,10 +281,16 @@ class LocalLauncher:
         await asyncio.to_thread(
             self._clear, place["driver_id"], None if child is None else child.returncode
         )
+        self._children.pop(place["pid"], None)
 
     def _clear(self, driver_id: str, code: int | None) -> None:
-        """Delete the driver's folder; what a post-mortem needs is put aside first."""
+        """Delete the driver's folder; what a post-mortem needs is put aside first.
+
+        OSError while the folder of all drivers is out of reach: then it is not done.
+        """
         run_dir, rule = self._run_dir(driver_id), self._settings.keep
+        with suppress(FileNotFoundError):
+            run_dir.lstat()
         if rule is not None:
             end = {
                 "ended_at": datetime.now(UTC).isoformat(),
@@ -296,6 +302,10 @@ class LocalLauncher:
             except OSError as error:  # a full disk must not keep the driver from its end
                 log.warning("nothing kept", extra={"driver": driver_id, "why": str(error)})
         shutil.rmtree(run_dir, ignore_errors=True)
+        # What user code made undeletable stays; but not what was out of reach for a moment.
+        with suppress(FileNotFoundError):
+            run_dir.lstat()
+            shutil.rmtree(run_dir, ignore_errors=True)
 
     async def _processes(self, driver_id: str) -> list[int]:
         return await asyncio.to_thread(processes.of_driver, driver_id, self._run_dir(driver_id))

@@ -3,7 +3,8 @@
 The folder was the driver's while it lived, and without confinement user code may have put anything
 there. So the way down is walked one ``openat`` at a time that refuses links, and only plain files
 of the server's own user, of a size that an agent writes, are read. Nothing in here can fail a
-session's end: what cannot be read is not there.
+session's end: what cannot be read is not there. Only the server's own folder of drivers is another
+matter: while that is out of reach, OSError, and the end is tried again.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _folder(base: Path, *names: str) -> Iterator[int | None]:
     """
     try:
         folder = os.open(base, _BASE)
-    except OSError:
+    except FileNotFoundError:
         yield None
         return
     try:
