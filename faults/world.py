@@ -50,10 +50,8 @@ _ahead = 0.0
 
 
 def _moved(*arguments: Any, **named: Any) -> Any:
+    """While a world is there, every client of this process signs by its server's clock."""
     return _signing_now(*arguments, **named) + timedelta(seconds=_ahead)
-
-
-botocore.auth.get_current_datetime = _moved
 
 
 def faketime() -> Path | None:
@@ -96,6 +94,7 @@ class World:
         self.port = _free_port()
         self.proxy = Proxy(self.port)
         _ahead = 0.0
+        botocore.auth.get_current_datetime = _moved
         self._tell_clock()
         self.process: subprocess.Popen[str]
         self.start()
@@ -324,6 +323,7 @@ class World:
 
     def close(self) -> None:
         """Leave nothing of it, however it is."""
+        botocore.auth.get_current_datetime = _signing_now
         self.data_dir.chmod(0o700)
         if self.process.poll() is None:
             self.process.kill()

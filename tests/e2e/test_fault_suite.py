@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.auth
 import pytest
+from botocore.auth import get_current_datetime
 from faults.catalog import FAULTS, POINTS, cannot
 from faults.results import Results, page
 from faults.runs import Plan, Suite, drawn
@@ -33,11 +35,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     folder = tmp_path_factory.mktemp("faults")
     started = Suite(Results(folder / "results.json"), folder / "evidence")
     left = ["the suite did not come to its end"]
+    by_the_clock = get_current_datetime
     try:
         yield started
     finally:
         left = started.close()
     assert left == []
+    # The clock that a fault moved was the suite's alone.
+    assert botocore.auth.get_current_datetime is by_the_clock
 
 
 @pytest.mark.spark
