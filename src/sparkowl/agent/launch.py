@@ -53,10 +53,13 @@ def launch(spec: DriverSpec, started_at: float) -> Launched:
         sandbox = confine.prepare(_complete(spec, folder, found), spec.run_as)
         join = joining(spec.control_group)
 
+        # Made here: a child would take itself for the agent that gets no signals.
+        confine_child = sandbox.enter
+
         def enter() -> None:
             # Before the sandbox, which lets nobody write there.
             join()
-            sandbox.enter()
+            confine_child()
 
         machine = jvm.start(spec, found, shared, enter)
         kernel, report = _start_kernel(spec, folder, found, enter)
