@@ -130,8 +130,9 @@ def test_properties_are_those_of_the_spark_that_runs(user: User) -> None:
     status = user.await_session(three, GONE)
     assert status["State"] == "FAILED"
     assert status["StateChangeReason"] == (
-        "Spark properties that cannot be set in a session: "
-        "spark.sql.scripting.enabled (Spark 3.5.8 has no such property)"
+        "Session failed to start [USER] Spark properties that cannot be set in a session: "
+        "spark.sql.scripting.enabled (Spark 3.5.8 has no such property) "
+        f"Diagnose it with: sparkowl sessions diagnose {three}"
     )
     user.end(four)
 
