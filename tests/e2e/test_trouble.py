@@ -304,7 +304,7 @@ def test_what_cannot_be_interrupted_is_killed_within_the_bound(
         until_begun(user, calculation)
         begun[what] = session, calculation
     drivers = bystander.server.data_dir / "drivers"
-    assert wait_for(lambda: len([*drivers.glob("*/work/over")]), lambda n: n == len(begun)) == 2
+    assert wait_for(lambda: len([*drivers.rglob("over")]), lambda n: n == len(begun)) == 2
     asked_at = time.monotonic()
     for _, calculation in begun.values():
         user.athena.stop_calculation_execution(CalculationExecutionId=calculation)

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import DriverSpec
-from sparkowl.agent.processes import FOLDER, TAG, adopt_orphans, first_to_go, mark, real
+from sparkowl.agent.processes import adopt_orphans, first_to_go, mark
+from sparkowl.agent.signs import variables
 
 
 def main() -> int:
     started_at = time.time()
     os.umask(0o077)
     spec = DriverSpec.from_json(sys.stdin.read())
-    # The id in argv is for people who look at `ps`; the tag is how we find our own.
-    os.environ[TAG] = spec.driver_id
     folder = Folder(Path(spec.run_dir))
-    os.environ[FOLDER] = str(real(folder.root))
+    # The id in argv is for people who look at `ps`; these are how we find our own.
+    os.environ.update(variables(spec.driver_id, folder.root))
     folder.make()
     if not folder.hold():
         # Two servers launched this driver, as one of them slept in the middle of it.

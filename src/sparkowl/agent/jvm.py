@@ -24,6 +24,7 @@ from sparkowl.agent.folder import Folder, read_plain
 from sparkowl.agent.java import Java
 from sparkowl.agent.messages import DriverSpec
 from sparkowl.agent.processes import spawn
+from sparkowl.agent.signs import FOLDER, TAG
 
 #: What Spark's own launcher opens (org.apache.spark.launcher.JavaModuleOptions).
 _OPENED: Final = (
@@ -187,7 +188,7 @@ def environment(folder: Folder, home: Path, inherited: Mapping[str, str]) -> dic
     }
 
 
-_INHERITED: Final = ("SPARKOWL_DRIVER", "SPARKOWL_DRIVER_FOLDER", "PATH", "LANG", "LC_ALL", "TZ")
+_INHERITED: Final = (TAG, FOLDER, "PATH", "LANG", "LC_ALL", "TZ")
 
 
 def start(

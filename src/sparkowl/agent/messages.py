@@ -13,7 +13,7 @@ one started. So a released message only ever grows. A member that is not known i
 has a default that says what its absence meant, and none is renamed, removed or given another type;
 ``tests/agent/test_messages.py`` pins the frames of each release.
 
-This is the one module of the room that the server imports: standard library only.
+Beside :mod:`.signs` the one module of the room that the server imports: standard library only.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ Linux only, through ``prctl`` and ``/proc``. What runs in the children is not de
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import resource
 import signal
@@ -16,11 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-#: Set for an agent by its launcher and inherited by everything below it: this is how the processes
-#: of a driver are found again after any crash.
-TAG: Final = "SPARKOWL_DRIVER"
-#: Beside it: the driver's folder. A copy of the data directory has drivers of the same names.
-FOLDER: Final = "SPARKOWL_DRIVER_FOLDER"
+from sparkowl.agent.signs import as_in_proc, mark_of
 
 #: asm-generic/resource.h; Python's module does not name it.
 _RLIMIT_LOCKS: Final = 10
@@ -52,17 +47,6 @@ def mark(folder: Path) -> None:
     value = mark_of(folder)
     with suppress(ValueError, OSError):
         resource.setrlimit(_RLIMIT_LOCKS, (value, value))
-
-
-def mark_of(folder: Path) -> int:
-    """The driver's own number. A copy of its data directory names the same driver, elsewhere."""
-    place = os.fsencode(real(folder))
-    return int.from_bytes(hashlib.sha256(place).digest()[:7], "big") | 1 << 56
-
-
-def real(folder: Path) -> Path:
-    """The one name of a driver's folder, whatever links lead there; it is none itself."""
-    return folder.parent.resolve() / folder.name
 
 
 def joining(group: str | None) -> Callable[[], None]:
@@ -130,7 +114,7 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
 def tagged(driver_id: str, folder: Path) -> Iterator[int]:
     """Ids of the living processes that carry the driver's mark, or its tag and folder, this one
     included."""
-    wanted = {f"{TAG}={driver_id}".encode(), os.fsencode(f"{FOLDER}={real(folder)}")}
+    wanted = as_in_proc(driver_id, folder)
     limit = f" {mark_of(folder)} ".encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.agent import signs
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
@@ -375,8 +376,7 @@ def _environment(driver_id: str, run_dir: Path) -> dict[str, str]:
     passed = ("PATH", "LANG", "LC_ALL", "TZ", "JAVA_HOME")
     environment = {name: os.environ[name] for name in passed if name in os.environ}
     return environment | {
-        processes.TAG: driver_id,
-        processes.FOLDER: str(processes.real(run_dir)),
+        **signs.variables(driver_id, run_dir),
         "HOME": str(run_dir / "work"),
     }
 

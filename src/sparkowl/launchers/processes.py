@@ -1,15 +1,12 @@
-"""The processes of a driver, found by its tag in /proc.
+"""The processes of a driver, found by its signs in /proc.
 
-Every process of a driver inherits ``SPARKOWL_DRIVER=<driver id>``, also those that user code
-forks, so they are found when the agent is not there to name its children. Beside it stands the
-driver's folder: a data directory that was copied, or restored from a backup, names the same
-drivers, and its server must not take those of the original for its own.
+Every process of a driver inherits them, also those that user code forks, so they are found when the
+agent is not there to name its children.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import signal
 from collections.abc import Mapping
@@ -17,9 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-TAG: Final = "SPARKOWL_DRIVER"
-#: Names the driver's folder; inherited like the tag.
-FOLDER: Final = "SPARKOWL_DRIVER_FOLDER"
+from sparkowl.agent.signs import FOLDER, as_in_proc, mark_of, real
+
 PROC: Final = Path("/proc")
 
 
@@ -53,7 +49,7 @@ class _Signs:
     def __init__(self, driver_id: str, folder: Path) -> None:
         self.folder = real(folder)
         self.mark = f" {mark_of(folder)} ".encode()
-        self.tags = {f"{TAG}={driver_id}".encode(), _folder_tag(folder)}
+        self.tags = as_in_proc(driver_id, folder)
 
 
 def _whose(entry: Path, signs: Mapping[str, _Signs]) -> list[str]:
@@ -70,18 +66,6 @@ def _whose(entry: Path, signs: Mapping[str, _Signs]) -> list[str]:
         ]
     # A zombie keeps its limits, and lives no more.
     return theirs if theirs and started_at(int(entry.name)) is not None else []
-
-
-def mark_of(folder: Path) -> int:
-    """The number of the driver that has this folder; the same as the agent's, which is a program of
-    its own."""
-    place = os.fsencode(real(folder))
-    return int.from_bytes(hashlib.sha256(place).digest()[:7], "big") | 1 << 56
-
-
-def real(folder: Path) -> Path:
-    """The one name of a driver's folder, whatever links lead there; it is none itself."""
-    return folder.parent.resolve() / folder.name
 
 
 def belongs(pid: int, folder: Path) -> bool:
