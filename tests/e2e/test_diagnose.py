@@ -52,8 +52,10 @@ def test_a_session_goes_on_after_a_look_at_its_threads(
 
 
 def test_user_code_does_not_see_what_is_kept(server: Server, user: User) -> None:
-    session = user.session()
+    user.end(user.session())
     kept = server.data_dir / "postmortem"
+    assert any(kept.iterdir())
+    session = user.session()
     _, out, _ = user.run(
         session,
         f"import os\ntry:\n    print(os.listdir({str(kept)!r}))\n"
