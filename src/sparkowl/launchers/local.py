@@ -234,16 +234,17 @@ class LocalLauncher:
     async def observe(self, handle: str) -> Observation:
         place = json.loads(handle)
         child = self._children.get(place["pid"])
-        code = None if child is None else child.poll()
-        if code is not None:
-            return Observation(alive=False, ended=_exit_sentence(code))
+        if child is not None:
+            # /proc says zombie as soon as the first of its threads is gone, and how it ended only
+            # the last one leaves behind.
+            code = child.poll()
+            return Observation(
+                alive=code is None, ended=None if code is None else _exit_sentence(code)
+            )
         return Observation(
             alive=processes.started_at(place["pid"]) == place["started_at"]
             # The handle may have come with a copied database: then the process is the original's.
-            and (
-                child is not None
-                or processes.belongs(place["pid"], self._run_dir(place["driver_id"]))
-            )
+            and processes.belongs(place["pid"], self._run_dir(place["driver_id"]))
         )
 
     async def left(self, handle: str) -> Left:
