@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from sparkowl.clock import Manual
@@ -23,11 +25,14 @@ from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import ROOT
 from sparkowl.domain.session import Patience, Session, Situation
 from sparkowl.launchers import engines
+from sparkowl.objects.files import Files
 from sparkowl.operations import Context
+from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store
 
 AT: Final = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 LATER: Final = AT + timedelta(minutes=1)
+_NO_BUCKETS: Final = TemporaryDirectory()
 PATIENCE: Final = Patience(
     start=timedelta(seconds=180),
     silent=timedelta(seconds=20),
@@ -105,6 +110,8 @@ def make_context(store: Store, **changes: Any) -> Context:
         paging_key=b"k" * 32,
         wake=lambda session_id: None,
         room=lambda starting: None,
+        files=Files(Path(_NO_BUCKETS.name) / "buckets", Path(_NO_BUCKETS.name) / "staging"),
+        notebooks=NotebookTerms(key=b"n" * 32, url="http://127.0.0.1:8765"),
         caller=ROOT,
     )
     return replace(context, **changes)

@@ -175,7 +175,7 @@ def test_a_database_of_a_newer_server_is_refused_and_left_alone(place: Place) ->
 
     name = open_database(place).name
     assert str(refused.value) == (
-        f"{name} has tables of version 9, and this SparkOwl knows those up to 3. They need "
+        f"{name} has tables of version 9, and this SparkOwl knows those up to 4. They need "
         "SparkOwl 7.1.0 or newer: start such a one, or restore the backup that was made before "
         "the upgrade."
     )

@@ -37,6 +37,7 @@ from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context
+from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
 from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
@@ -263,6 +264,8 @@ class World:
             wake=self.supervisor.wake,
             caller=ROOT,
             room=self.launcher.room,
+            files=self.files,
+            notebooks=NotebookTerms(key=b"key", url="http://127.0.0.1:8765"),
             budgets={budget.work_group: budget for budget in self.budgets},
             roles=self.roles,
         )

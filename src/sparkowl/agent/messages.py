@@ -102,6 +102,10 @@ class DriverSpec:
     control_group: str | None = None
     #: Of the kernel and the JVM. The agent's own files are for its user alone.
     umask: int = 0o077
+    #: Have a Jupyter process ready, before it is known whether the session will want it.
+    jupyter: bool = False
+    #: Without this bearer token the session's Jupyter server answers nobody.
+    jupyter_token: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -143,11 +147,20 @@ class Adopt:
     #: Properties that can be set on a running SparkSession (``spark.sql.*``).
     properties: Mapping[str, str]
     buckets: Mapping[str, str]
+    #: The path that the session's Jupyter server is reached under, ``/notebooks/<session id>/``;
+    #: empty: the session has none.
+    jupyter_base: str = ""
+    #: What the notebook is called there, with ``.ipynb``.
+    notebook: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Run a block. A calculation id that was seen before is not run again."""
+    """Run a block. A calculation id that was seen before is not run again.
+
+    One that the agent reported by :class:`Cell` is a cell of the page: it is let through to the
+    kernel now.
+    """
 
     kind: ClassVar[str] = "run"
     calculation_id: str
@@ -224,6 +237,29 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of the page wants to run. It waits until the server sends it back as a Run."""
+
+    kind: ClassVar[str] = "cell"
+    seq: int
+    #: Made by the agent.
+    calculation_id: str
+    code: str
+    #: Seconds since the epoch.
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted:
+    """The kernel and its Spark context were restarted from the page; nothing of before is left."""
+
+    kind: ClassVar[str] = "restarted"
+    seq: int
+    #: Seconds since the epoch, when they were up again.
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """The kernel began with the block. Not sent for a block that ends at once: see Ended."""
 
@@ -277,7 +313,7 @@ class Progress:
 
 
 Command = Welcome | Adopt | Run | Cancel | Stop | Ack
-Fact = Ready | Failed | Adopted | Started | Ended | Executor
+Fact = Ready | Failed | Adopted | Cell | Started | Ended | Executor | Restarted
 Report = Fact | Progress
 Message = Command | Report
 
@@ -285,7 +321,7 @@ _KINDS: Final[Mapping[str, type[Message]]] = {
     message.kind: message
     for message in (
         Welcome, Adopt, Run, Cancel, Stop, Ack,
-        Ready, Failed, Adopted, Started, Ended, Executor, Progress,
+        Ready, Failed, Adopted, Cell, Started, Ended, Executor, Restarted, Progress,
     )
 }  # fmt: skip
 

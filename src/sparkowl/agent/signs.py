@@ -17,6 +17,9 @@ TAG: Final = "SPARKOWL_DRIVER"
 #: names the same drivers, and its server must not take those of the original for its own.
 FOLDER: Final = "SPARKOWL_DRIVER_FOLDER"
 
+#: The folder, in the driver's, of its Jupyter server and of that server's socket.
+JUPYTER: Final = "jupyter"
+
 
 def real(folder: Path) -> Path:
     """The one name of a driver's folder, whatever links lead there; it is none itself."""

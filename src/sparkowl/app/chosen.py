@@ -21,6 +21,7 @@ from sparkowl.launchers.installing import Wanted
 from sparkowl.launchers.local import LocalSettings
 from sparkowl.launchers.postmortem import Keep
 from sparkowl.operations import OPERATIONS
+from sparkowl.operations.context import NotebookTerms
 from sparkowl.supervisor.supervisor import PoolSize
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,17 @@ def patience(settings: Settings) -> Patience:
         silent=timedelta(seconds=driver.silent_after_s),
         lost=timedelta(seconds=driver.lost_after_s),
         cancel=timedelta(seconds=driver.cancel_timeout_s),
+    )
+
+
+def notebooks(settings: Settings, key: bytes, url: str) -> NotebookTerms:
+    """``url``: where the server listens."""
+    asked = settings.notebooks
+    return NotebookTerms(
+        key=key,
+        url=asked.url or url,
+        link=timedelta(seconds=asked.link_s),
+        versions=asked.versions,
     )
 
 

@@ -118,7 +118,7 @@ async def serve(
         launcher = _launcher(settings, opened, links, url)
         others = isolation.others_allowed(settings, await launcher.isolation())
         supervisor, asgi = _assemble(
-            settings, clock, opened, servers, links, launcher, others=others
+            settings, clock, opened, servers, links, launcher, url, others=others
         )
         try:
             await _prepare(opened, settings, clock, peers=await _joined(servers))
@@ -204,6 +204,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     servers: Servers,
     links: Links,
     launcher: Launcher,
+    url: str,
     *,
     others: bool,
 ) -> tuple[Supervisor, Server]:
@@ -231,6 +232,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
         roles=roles,
+        jupyter_ahead=settings.notebooks.ahead,
     )
     supervisor = Supervisor(
         means, chosen.pool_size(settings), servers, opened.signals, budgets.values()
@@ -246,6 +248,8 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
         room=launcher.room,
+        files=files,
+        notebooks=chosen.notebooks(settings, keys.key_for("notebooks"), url),
         calculations_on=chosen.calculations_on(settings),
         budgets=budgets,
         roles=roles,

@@ -24,6 +24,7 @@ from sparkowl.config.drivers import (
 )
 from sparkowl.config.http import HttpSection
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
+from sparkowl.config.notebooks import NotebooksSection
 from sparkowl.config.section import Section
 from sparkowl.config.store import StoreSection
 
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     http: HttpSection = Field(HttpSection(), validate_default=True)
     audit: AuditSection = AuditSection()
     store: StoreSection = StoreSection()
+    notebooks: NotebooksSection = NotebooksSection()
 
     rates: RatesSection = RatesSection()
 

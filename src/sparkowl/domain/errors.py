@@ -8,6 +8,7 @@
       ├── AccessDenied           the caller's policy does not allow it
       ├── Throttled              too many calls in a short time
       ├── TooManyRequests        a limit on concurrent work is reached
+      ├── SessionAlreadyExists   the notebook has an active session
       └── UnknownOperation       no such operation, or one that is not built
     Conflict                     the row moved since it was read; look again
     IllegalTransition            a bug: an event that the table does not foresee
@@ -42,6 +43,10 @@ class Throttled(RequestError):
 
 class TooManyRequests(RequestError):
     """A limit on concurrent work is reached."""
+
+
+class SessionAlreadyExists(RequestError):
+    """The notebook that a session is asked for has an active one already."""
 
 
 class UnknownOperation(RequestError):

@@ -8,6 +8,7 @@ from uuid import uuid4
 SessionId = NewType("SessionId", str)
 CalculationId = NewType("CalculationId", str)
 DriverId = NewType("DriverId", str)
+NotebookId = NewType("NotebookId", str)
 ServerId = NewType("ServerId", str)
 
 
@@ -21,6 +22,10 @@ def new_calculation_id() -> CalculationId:
 
 def new_driver_id() -> DriverId:
     return DriverId(str(uuid4()))
+
+
+def new_notebook_id() -> NotebookId:
+    return NotebookId(str(uuid4()))
 
 
 def new_server_id() -> ServerId:

@@ -22,7 +22,7 @@ from sparkowl.domain.calculation import (
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
-from sparkowl.domain.ids import ServerId, SessionId
+from sparkowl.domain.ids import NotebookId, ServerId, SessionId
 from sparkowl.domain.reason import NOT_STARTED, UNHEALTHY, Code, code_in, explain
 
 #: ``StateChangeReason`` holds at most this many characters (Athena's DescriptionString).
@@ -142,6 +142,13 @@ class Session:
     principal: str | None = None
     #: Which server looks after it. None for one that no server has yet; the next look gives it one.
     server: ServerId | None = None
+    #: The notebook of its workgroup that its Jupyter server opens.
+    notebook_id: NotebookId | None = None
+
+    @property
+    def has_jupyter(self) -> bool:
+        """Whether a Jupyter server runs beside its kernel: it was asked for a NotebookVersion."""
+        return "NotebookVersion" in self.request
 
     @property
     def working_directory(self) -> str:

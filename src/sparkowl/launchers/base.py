@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
+
+#: The name of a Unix socket. Its folder's path may be longer than a socket's may be, so it is
+#: reached through a descriptor of the folder.
+JUPYTER_SOCKET: Final = "s"
 
 
 class LaunchError(Exception):
@@ -32,6 +37,10 @@ class LaunchSpec:
     warm: bool
     #: What the session's ExecutionRole maps to; None: to nothing.
     role: Role | None = None
+    #: Have a Jupyter process ready for the session.
+    jupyter: bool = False
+    #: Bearer token of the session's Jupyter server.
+    jupyter_token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,13 @@ class Launcher(Protocol):
 
     async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
         """What is left of a calculation's outputs, by name."""
+        ...
+
+    def jupyter(self, handle: str) -> Path:
+        """The folder in which the session's Jupyter server has its socket, :data:`JUPYTER_SOCKET`.
+
+        Known by the launcher alone, whatever the driver says. It may not listen yet.
+        """
         ...
 
     async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:

@@ -51,6 +51,8 @@ class Knobs:
     stores_nothing: bool = False
     #: The driver never answers a Cancel.
     never_cancels: bool = False
+    #: The folder of a Jupyter server's socket, which all drivers then have.
+    jupyter: Path | None = None
     #: Nothing keeps user code from the server's files, for this reason.
     unisolated: str | None = None
 
@@ -141,6 +143,11 @@ class FakeLauncher:
     async def left_outputs(self, handle: str, calculation_id: str) -> Mapping[str, bytes]:
         driver = self._drivers.get(json.loads(handle)["fake"])
         return {} if driver is None else driver.spool.get(calculation_id, {})
+
+    def jupyter(self, handle: str) -> Path:
+        if self.knobs.jupyter is None:
+            raise LaunchError("Make-believe drivers have no Jupyter server.")
+        return self.knobs.jupyter
 
     async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
         driver_id = json.loads(handle)["fake"]

@@ -203,6 +203,8 @@ class LocalLauncher:
             memory_limit_bytes=settings.memory_limit,
             control_group=None if group is None else str(group),
             umask=_UMASK if settings.users is None else _SHARED_UMASK,
+            jupyter=spec.jupyter,
+            jupyter_token=spec.jupyter_token,
         )
 
     def _user(self, role: Role) -> RunAs | None:
@@ -262,6 +264,9 @@ class LocalLauncher:
             calculation_id,
             self._settings.output_limit_bytes + _BESIDE_OUTPUT_BYTES,
         )
+
+    def jupyter(self, handle: str) -> Path:
+        return self._run_dir(json.loads(handle)["driver_id"]) / signs.JUPYTER
 
     async def stop(self, handle: str, *, grace_s: float, take: Take | None = None) -> None:
         place = json.loads(handle)

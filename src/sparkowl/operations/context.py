@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
@@ -13,7 +14,22 @@ from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import NOBODY, Principal
 from sparkowl.domain.role import Roles
 from sparkowl.domain.sparks import Sparks
+from sparkowl.objects.files import Files
 from sparkowl.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotebookTerms:
+    """How notebooks are reached and kept."""
+
+    #: What the links to notebooks are signed with.
+    key: bytes
+    #: What the links begin with, as ``http://127.0.0.1:8765``.
+    url: str
+    #: How long a link opens its notebook.
+    link: timedelta = timedelta(minutes=10)
+    #: How many saves of a notebook are kept.
+    versions: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +50,9 @@ class Context:
     wake: Callable[[SessionId], None]
     #: What the host lacks for another driver beside so many that are starting; None: nothing.
     room: Callable[[int], str | None]
+    #: Reads the notebooks that requests name by s3:// URIs.
+    files: Files
+    notebooks: NotebookTerms
     #: Engines on which the operator allows calculations although AWS does not.
     calculations_on: frozenset[str] = frozenset()
     #: By workgroup; most have none.

@@ -22,7 +22,7 @@ from sparkowl.store.engine import Database, Place, UnusableDatabase, open_databa
 
 HERE = Path(__file__).parent
 #: The version of the tables that this server makes: the last migration's number.
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 class NewerDatabase(UnusableDatabase):

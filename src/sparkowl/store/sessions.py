@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, updat
 from sqlalchemy.sql.elements import ColumnElement
 
 from sparkowl.domain.errors import Conflict, InvalidRequest
-from sparkowl.domain.ids import ServerId, SessionId
+from sparkowl.domain.ids import NotebookId, ServerId, SessionId
 from sparkowl.domain.session import TERMINAL, Event, Session, State, apply
 from sparkowl.domain.workgroup import WorkGroup
 from sparkowl.store import tables
@@ -129,6 +129,20 @@ def set_timeline(connection: Connection, session: Session) -> None:
     )
 
 
+def set_notebook(connection: Connection, session_id: str, notebook_id: NotebookId) -> None:
+    """The session is for this notebook from now on."""
+    connection.execute(
+        update(tables.sessions).where(_t.id == session_id).values(notebook_id=notebook_id)
+    )
+
+
+def live_of_notebook(connection: Connection, notebook_id: str) -> Session | None:
+    """The session that a notebook has and that has not ended; there is at most one."""
+    query = select(tables.sessions).where(_t.notebook_id == notebook_id, _t.ended_at.is_(None))
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _session(row)
+
+
 def list_page(
     connection: Connection,
     work_group: WorkGroup,
@@ -186,6 +200,7 @@ def _fixed(session: Session) -> dict[str, Any]:
         "timeline": json.dumps(dict(session.timeline)),
         "principal": session.principal,
         "server": session.server,
+        "notebook_id": session.notebook_id,
     }
 
 
@@ -221,4 +236,5 @@ def _session(row: Row[Any]) -> Session:
         version=row.version,
         principal=row.principal,
         server=None if row.server is None else ServerId(row.server),
+        notebook_id=None if row.notebook_id is None else NotebookId(row.notebook_id),
     )

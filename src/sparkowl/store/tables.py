@@ -84,6 +84,8 @@ sessions = Table(
     Column("principal", Words(64)),
     # Which server looks after it: its lease is that server's.
     Column("server", Words(36)),
+    # The notebook that its Jupyter server opens.
+    Column("notebook_id", Words(36)),
     # ListSessions: newest first within a workgroup, with or without a state.
     Index("sessions_by_age", "work_group", "created_at", "id"),
     Index("sessions_by_state", "work_group", "state", "created_at", "id"),
@@ -91,6 +93,8 @@ sessions = Table(
     Index("sessions_active", "work_group", "ended_at", "created_at", "id"),
     # Budgets: the time used in a workgroup since the period began, read from the index alone.
     Index("sessions_by_use", "work_group", "ended_at", "active_at"),
+    # ListNotebookSessions, and whether a notebook has a session.
+    Index("sessions_by_notebook", "notebook_id", "ended_at", "created_at"),
     # The supervisor's start-up and the limits look for the few that are live.
     Index("sessions_live", "ended_at"),
 )
@@ -174,6 +178,33 @@ tags = Table(
     Column("resource", Words(256), primary_key=True),
     Column("key", Words(128), primary_key=True),
     Column("value", Words(256), nullable=False),
+)
+
+notebooks = Table(
+    "notebooks",
+    metadata,
+    Column("id", Words(36), primary_key=True),
+    Column("work_group", Words(128), nullable=False),
+    Column("name", Words(255), nullable=False),
+    # The number of its last version.
+    Column("version", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("modified_at", BigInteger, nullable=False),
+    Index("notebooks_by_name", "work_group", "name", unique=True),
+)
+
+#: Every save of a notebook. What is read is the last one.
+notebook_versions = Table(
+    "notebook_versions",
+    metadata,
+    Column("notebook_id", Words(36), ForeignKey("notebooks.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # The .ipynb, as JSON.
+    Column("payload", Words, nullable=False),
+    Column("saved_at", BigInteger, nullable=False),
+    # The session that it was saved from; None: by a call.
+    Column("session_id", Words(36)),
+    Column("principal", Words(64)),
 )
 
 principals = Table(

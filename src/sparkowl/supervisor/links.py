@@ -64,6 +64,10 @@ class Links:
         """The driver's bearer token: derived, so that nothing secret is stored per driver."""
         return hmac.new(self._key, driver_id.encode(), hashlib.sha256).hexdigest()
 
+    def jupyter_token(self, driver_id: DriverId) -> str:
+        """What the Jupyter server beside the driver's kernel asks for; only we know it."""
+        return hmac.new(self._key, f"jupyter:{driver_id}".encode(), hashlib.sha256).hexdigest()
+
     def linked(self, driver_id: DriverId) -> bool:
         return driver_id in self._open
 

@@ -37,6 +37,8 @@ class Means:
     #: Drivers that may be starting at once: starts share the processors.
     starts_at_once: int
     limits: Limits
+    #: Warm drivers have a Jupyter process ready.
+    jupyter_ahead: bool = False
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.

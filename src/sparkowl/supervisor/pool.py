@@ -127,6 +127,8 @@ class Pool:
             properties={},
             buckets=bucket_folders(means.files),
             warm=True,
+            jupyter=means.jupyter_ahead,
+            jupyter_token=means.links.jupyter_token(new.id),
         )
         try:
             handle = await means.launcher.launch(spec)

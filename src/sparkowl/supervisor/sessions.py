@@ -17,11 +17,12 @@ from sparkowl.domain import session as domain
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
+from sparkowl.domain.notebook import jupyter_base, unsaved_name
 from sparkowl.domain.reason import NOT_STARTED, Code, explain
 from sparkowl.domain.session import Event, Session, Situation
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
-from sparkowl.store import calculations, drivers, sessions
+from sparkowl.store import calculations, drivers, notebooks, sessions
 from sparkowl.supervisor import outputs
 from sparkowl.supervisor.endings import end_driver, take_left
 from sparkowl.supervisor.jumps import Jumps
@@ -243,6 +244,8 @@ class Sessions:
                         buckets=bucket_folders(means.files, role),
                         warm=False,
                         role=role,
+                        jupyter=session.has_jupyter,
+                        jupyter_token=means.links.jupyter_token(driver.id),
                     )
                 )
             except LaunchError as error:
@@ -294,6 +297,7 @@ class Sessions:
     async def _adopt(self, session: Session, driver: Driver) -> None:
         review = self._review(session)
         role = self._means.roles.of(session)
+        name = await self._notebook(session) if session.has_jupyter else None
         # The role's own were set at launch, and win.
         fixed = {} if role is None else role.spark_properties
         adopt = messages.Adopt(
@@ -303,8 +307,20 @@ class Sessions:
             started_at=session.created_at.isoformat(),
             properties={k: v for k, v in review.at_run_time.items() if k not in fixed},
             buckets=bucket_folders(self._means.files, role),
+            jupyter_base="" if name is None else jupyter_base(session.id),
+            notebook="" if name is None else f"{name}.ipynb",
         )
         await self._means.links.send_once(driver.id, "adopt", adopt)
+
+    async def _notebook(self, session: Session) -> str:
+        """The name of the notebook that the session opens; a new one that nobody saved yet has
+        the session's."""
+        notebook_id = session.notebook_id
+        if notebook_id is not None:
+            found = await self._means.store.read(lambda tx: notebooks.find(tx, notebook_id))
+            if found is not None:
+                return found.name
+        return unsaved_name(session.id)
 
     async def _run(
         self, session: Session, driver: Driver, calculation: Calculation
