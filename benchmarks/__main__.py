@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import calls, lists, restarts, starts
+from benchmarks import calls, lists, notebooks, restarts, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each start (default 5)")
-    parser.add_argument("--only", choices=("lists", "restarts"), help="nothing else")
+    parser.add_argument("--only", choices=("lists", "restarts", "notebooks"), help="nothing else")
     asked = parser.parse_args()
     rounds = asked.rounds
     if asked.only is None:
@@ -49,6 +49,8 @@ def main() -> None:
         _lists(rounds)
     if asked.only in (None, "restarts"):
         _restarts(rounds)
+    if asked.only in (None, "notebooks"):
+        _notebooks(rounds)
 
 
 def _starts_and_calls(rounds: int) -> None:
@@ -99,6 +101,25 @@ def _restarts(rounds: int) -> None:
         )
         + "\n\nback: an idle session has run a block, and the block that a busy one ran meanwhile "
         "has ended, both as\nthe API tells."
+    )
+
+
+def _notebooks(rounds: int) -> None:
+    found = notebooks.run(rounds)
+    if found is None:
+        print("\n(h) notebooks: not measured, as there is no Chromium on this machine")
+        return
+    print(
+        f"\n{'(h) StartSession to a notebook in the browser':<44} {'SparkOwl, warm':>24} "
+        f"{'jupyter lab, cold':>24} {'':<7} {'ratio':>6}  goal\n"
+        + "\n".join(
+            str(line)
+            for line in (
+                Line("the page's kernel has answered 1 + 1", "s", *found.page, "< 3 s"),
+                Line("... and a query of Spark", "s", *found.spark, ""),
+            )
+        )
+        + "\n\nA browser with an empty cache opens the page and runs two cells."
     )
 
 
