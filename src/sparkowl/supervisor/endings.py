@@ -1,5 +1,7 @@
 """The end of a driver: what it left becomes ours, and then nothing is left of it.
 
+And what its calculations lack at their own end.
+
 A driver may end while no server listens, with facts in its outbox and outputs in its spool. Taking
 them twice changes nothing, so they are taken as soon as a driver is found dead, and once more
 before its folder is cleared away.
@@ -13,8 +15,10 @@ from functools import partial
 from sqlalchemy import Connection
 
 from sparkowl.agent import messages
+from sparkowl.domain.calculation import TERMINAL, Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition
+from sparkowl.domain.ids import DriverId
 from sparkowl.domain.reason import Code
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers
@@ -66,6 +70,7 @@ async def _take_fact(means: Means, driver: Driver, frame: str) -> None:
     if not isinstance(fact, messages.Fact):
         log.warning("driver left what is no fact", extra={"driver": driver.id, "kind": fact.kind})
         return
+    await prepare(means, driver.id, fact)
     now = means.clock.now()
     try:
         await means.store.write(lambda tx: facts.take(tx, driver.id, fact, now))
@@ -91,3 +96,31 @@ async def _store_outputs(means: Means, driver: Driver, handle: str, calculation_
             "outputs left by a driver not stored",
             extra={"calculation": calculation_id, "why": str(error)},
         )
+
+
+async def prepare(means: Means, driver_id: DriverId, report: messages.Report) -> None:
+    """Before the report becomes rows: a cell that ends before it was handed over has no outputs, as
+    its agent was never told where they belong."""
+    if not isinstance(report, messages.Ended) or report.outcome != "canceled" or report.began_at:
+        return
+
+    def read(tx: Connection) -> Calculation | None:
+        driver, calculation = drivers.get(tx, driver_id), calculations.find(tx, calculation_id)
+        if driver is None or calculation is None or calculation.session_id != driver.session_id:
+            return None
+        begun = calculation.started_at is not None or calculation.state in TERMINAL
+        return None if begun else calculation
+
+    calculation_id = report.calculation_id
+    calculation = await means.store.read(read)
+    if calculation is not None:
+        await complete_outputs(means, calculation)
+
+
+async def complete_outputs(means: Means, calculation: Calculation) -> None:
+    """Write what is missing of the outputs of a calculation that is about to end."""
+    try:
+        await outputs.complete(means.files, calculation)
+    except (ObjectError, OSError):
+        # The state is worth more than its empty outputs: never keep a session from ending.
+        log.exception("outputs not completed", extra={"calculation": calculation.id})
