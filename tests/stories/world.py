@@ -101,6 +101,8 @@ class Gate(Store):
         self.open_.set()
         #: What somebody else does between the first statement of the next read and the second.
         self.meanwhile: Callable[[], None] | None = None
+        #: What somebody else writes just before the next write.
+        self.before: Callable[[Connection], None] | None = None
         #: The connection is lost at the next read.
         self.loses_read = False
         #: The connection is lost at every COMMIT: it is made, and nobody hears of it.
@@ -118,6 +120,9 @@ class Gate(Store):
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         await self.open_.wait()
+        before, self.before = self.before, None
+        if before is not None:
+            await self._store.write(before)
         written = await self._store.write(work)
         if self.unanswered:
             raise OperationalError("COMMIT", {}, ConnectionError("the server hung up"))
