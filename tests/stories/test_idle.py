@@ -6,11 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from tests.stories.world import World, world
 
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import NotebookId, SessionId
 from sparkowl.domain.notebook import Notebook, Version, empty
+from sparkowl.domain.session import Event
 from sparkowl.operations import idle
 from sparkowl.store import notebooks, sessions
 
@@ -118,9 +120,10 @@ async def test_an_idle_stop_that_is_decided_when_the_page_extends_does_not_happe
         session_id = await w.start()
         later = w.clock.now() + timedelta(seconds=TIMEOUT_S)
 
-        w.gate.before = lambda tx: sessions.change(
-            tx, session_id, sessions.Event.EXTENDED, at=later
-        )
+        def extend(tx: Connection) -> None:
+            sessions.change(tx, session_id, Event.EXTENDED, at=later)
+
+        w.gate.before = extend
         await w.advance(TIMEOUT_S)
 
         assert w.gate.before is None

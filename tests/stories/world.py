@@ -423,9 +423,7 @@ class World:
         return calculation_id
 
     async def extend(self, session_id: str) -> dict[str, Any]:
-        answer = await idle.extend(self.context, session_id)
-        await self.settle()
-        return answer
+        return await idle.extend(self.context, session_id)
 
     async def report_executor(self, session_id: str, executor_id: str, **told: Any) -> None:
         """Spark has one more executor in this session, or one of them ended."""
