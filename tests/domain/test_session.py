@@ -337,13 +337,6 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
         BUSY, make_situation(calculation=CANCELING, behind=BEHIND), after(1),
         CancelCalculation(CANCELING, BEHIND),
     ),
-    "an agent that does not cancel what waits loses its driver": (
-        BUSY, make_situation(calculation=WAITING, behind=BEHIND, canceling_since=AT), after(60),
-        Happened(
-            Event.DRIVER_LOST,
-            f"{UNHEALTHY} [CRASH] Its agent did not stop a block within 60 s.",
-        ),
-    ),
     "its agent has time to do so": (
         BUSY, make_situation(calculation=CANCELING, canceling_since=AT), after(59),
         CancelCalculation(CANCELING),

@@ -231,17 +231,21 @@ def queued_reason(place: int, length: int) -> str:
     return f"Session waits for capacity: place {place} of {length} in the queue."
 
 
-def how_canceled(session: Session, calculation: Calculation) -> tuple[CalculationEvent, str]:
+def how_canceled(
+    session: Session, calculation: Calculation, told: str = ""
+) -> tuple[CalculationEvent, str]:
     """What has happened to a calculation that was canceled, and its StateChangeReason: for itself,
-    with its session, or since it was one that must not run."""
+    with its session, or since it was one that must not run. ``told`` is its agent's reason."""
     if calculation.state is CalculationState.CANCELING and calculation.reason is not None:
         return CalculationEvent.FAILED, calculation.reason
-    return CalculationEvent.CANCELED, _why_canceled(session, calculation)
+    return CalculationEvent.CANCELED, _why_canceled(session, calculation, told)
 
 
-def _why_canceled(session: Session, calculation: Calculation) -> str:
-    if calculation.state is CalculationState.CANCELING or session.state in ACTIVE:
+def _why_canceled(session: Session, calculation: Calculation, told: str) -> str:
+    if calculation.state is CalculationState.CANCELING:
         return CANCELED_REASON
+    if session.state in ACTIVE:
+        return told or CANCELED_REASON
     code = code_in(session.reason)
     return f"{SESSION_TERMINATED_REASON} [{code}]" if code else SESSION_TERMINATED_REASON
 
@@ -343,7 +347,7 @@ class Situation:
     calculation: Calculation | None
     #: Those behind it that shall not run.
     behind: tuple[Calculation, ...] = ()
-    #: Since when one of them shall stop *and* the agent could know it; None: none need.
+    #: Since when the calculation shall stop *and* the agent could know it; None: it need not.
     canceling_since: datetime | None = None
 
 

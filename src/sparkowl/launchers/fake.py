@@ -291,13 +291,14 @@ class _FakeDriver:
         return calculation_id
 
     def waiting_cells(self) -> list[str]:
-        return [cell for cell in self.cells if cell not in self._ended]
+        over = self._ended | self._canceled_early
+        return [cell for cell in self.cells if cell not in over]
 
     def restart(self) -> None:
+        # As a real one: the page is told at once, and each ends when it is handed over.
+        self._canceled_early.update(set(self.waiting_cells()) - self._seen)
         if self._running is not None:
             self._cancel(self._running.calculation_id)
-        for calculation_id in self.waiting_cells():
-            self._cancel(calculation_id)
         self._fact(messages.Restarted(seq=self._next(), at=time.time()))
 
     def complete(self) -> None:
@@ -393,13 +394,7 @@ class _FakeDriver:
         if self._running is not None and self._running.calculation_id == calculation_id:
             run, self._running = self._running, None
             self._finish(run, "canceled", "")
-        elif calculation_id in self._seen:
-            return
-        elif calculation_id in self.cells:
-            # The page learns at once that it will not run. Where outputs belong is not known yet.
-            self._seen.add(calculation_id)
-            self._end(calculation_id, "canceled", "")
-        else:
+        elif calculation_id not in self._seen:
             self._canceled_early.add(calculation_id)
 
     def fail(self, reason: str, code: str = "CRASH") -> None:

@@ -15,10 +15,9 @@ from functools import partial
 from sqlalchemy import Connection
 
 from sparkowl.agent import messages
-from sparkowl.domain.calculation import TERMINAL, Calculation
+from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition
-from sparkowl.domain.ids import DriverId
 from sparkowl.domain.reason import Code
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers
@@ -70,7 +69,6 @@ async def _take_fact(means: Means, driver: Driver, frame: str) -> None:
     if not isinstance(fact, messages.Fact):
         log.warning("driver left what is no fact", extra={"driver": driver.id, "kind": fact.kind})
         return
-    await prepare(means, driver.id, fact)
     now = means.clock.now()
     try:
         await means.store.write(lambda tx: facts.take(tx, driver.id, fact, now))
@@ -96,25 +94,6 @@ async def _store_outputs(means: Means, driver: Driver, handle: str, calculation_
             "outputs left by a driver not stored",
             extra={"calculation": calculation_id, "why": str(error)},
         )
-
-
-async def prepare(means: Means, driver_id: DriverId, report: messages.Report) -> None:
-    """Before the report becomes rows: a cell that ends before it was handed over has no outputs, as
-    its agent was never told where they belong."""
-    if not isinstance(report, messages.Ended) or report.outcome != "canceled" or report.began_at:
-        return
-
-    def read(tx: Connection) -> Calculation | None:
-        driver, calculation = drivers.get(tx, driver_id), calculations.find(tx, calculation_id)
-        if driver is None or calculation is None or calculation.session_id != driver.session_id:
-            return None
-        begun = calculation.started_at is not None or calculation.state in TERMINAL
-        return None if begun else calculation
-
-    calculation_id = report.calculation_id
-    calculation = await means.store.read(read)
-    if calculation is not None:
-        await complete_outputs(means, calculation)
 
 
 async def complete_outputs(means: Means, calculation: Calculation) -> None:

@@ -113,7 +113,7 @@ def _cell(tx: Connection, driver: Driver, report: messages.Cell, now: datetime) 
         calculation = calculations.replace(tx, calculation, calculation_domain.Event.QUEUED, at=at)
     why = _why_not(tx, session, report.code)
     if why is not None:
-        # The page waits for its agent's word, so it is the agent that ends it.
+        # The page waits for its agent's word, so the agent has to hear of it.
         asked = calculation_domain.Event.CANCEL_ASKED
         calculations.replace(tx, calculation, asked, at=now, reason=why)
     event = cell.arrival(session)
@@ -133,7 +133,7 @@ def _why_not(tx: Connection, session: session_domain.Session, code: str) -> str 
 
 
 def _restarted(tx: Connection, driver: Driver, report: messages.Restarted, now: datetime) -> None:
-    """Its calculations ended before, each by its own report; here it is only noted."""
+    """Its calculations end each by a report of its own; here it is only noted."""
     if driver.session_id is None:
         log.warning("driver of no session was restarted", extra={"driver": driver.id})
         return
@@ -156,7 +156,7 @@ def _ended(
     event, reason = _OUTCOMES[report.outcome], report.reason
     if report.outcome == "canceled":
         session = sessions.get(tx, calculation.session_id)
-        event, reason = session_domain.how_canceled(session, calculation)
+        event, reason = session_domain.how_canceled(session, calculation, reason)
     if calculation.started_at is None and report.began_at:
         began_at = _told(report.began_at, calculation.submitted_at, now)
         began = calculation_domain.Event.STARTED

@@ -64,7 +64,7 @@ class _Rows(NamedTuple):
     calculation: Calculation | None
     #: ...those behind it that shall not run...
     behind: tuple[Calculation, ...]
-    #: ...and since when one of them is being cancelled.
+    #: ...and since when the oldest is being cancelled.
     cancel_asked_at: datetime | None
 
 
@@ -126,7 +126,6 @@ class Sessions:
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
         silent_since = None if driver is None else means.links.silent_since(driver.id)
-        since = None if driver is None else means.links.linked_since(driver.id)
         seen = Situation(
             driver=driver,
             alive=alive,
@@ -134,10 +133,22 @@ class Sessions:
             silent_since=silent_since,
             calculation=calculation,
             behind=behind,
-            # A server that was away has to let the agent tell first what happened meanwhile.
-            canceling_since=None if asked is None else max(asked, since or silent_since or asked),
+            canceling_since=self._canceling_since(driver, calculation, asked),
         )
         return session, seen
+
+    def _canceling_since(
+        self, driver: Driver | None, calculation: Calculation | None, asked: datetime | None
+    ) -> datetime | None:
+        """Since when the agent could have ended the calculation: one that has not begun it ends when
+        it is handed over. And a server that was away lets it tell first what happened."""
+        if asked is None or driver is None or calculation is None:
+            return None
+        links = self._means.links
+        if not links.linked(driver.id):
+            return max(asked, links.silent_since(driver.id) or asked)
+        handed_at = links.sent_at(driver.id, f"run:{calculation.id}")
+        return None if handed_at is None else max(asked, handed_at)
 
     async def _guide(self, driver: Driver, *, alive: bool) -> None:
         """A server that slept may have told the driver, in the middle of launching it, to dial
@@ -170,14 +181,11 @@ class Sessions:
             if calculation is None:
                 return _Rows(session, driver, None, (), None)
             canceling = calculations.canceling(tx, session_id)
-            asked = [calculations.cancel_asked_at(tx, each.id) for each in canceling]
-            return _Rows(
-                session,
-                driver,
-                calculation,
-                tuple(each for each in canceling if each.id != calculation.id),
-                min((at for at in asked if at is not None), default=None),
-            )
+            behind = tuple(each for each in canceling if each.id != calculation.id)
+            asked = None
+            if calculation.state is calculation_domain.State.CANCELING:
+                asked = calculations.cancel_asked_at(tx, calculation.id)
+            return _Rows(session, driver, calculation, behind, asked)
 
         return await self._means.store.read(read)
 

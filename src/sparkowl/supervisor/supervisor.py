@@ -26,7 +26,6 @@ from sparkowl.supervisor import facts, outputs
 from sparkowl.supervisor import jumps as clock_jumps
 from sparkowl.supervisor import servers as peers
 from sparkowl.supervisor.budgets import Budgets
-from sparkowl.supervisor.endings import prepare
 from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.pool import Pool
@@ -249,7 +248,6 @@ class Supervisor:
         return verdict
 
     async def _take(self, driver: Driver, report: messages.Report) -> bool:
-        await prepare(self._means, driver.id, report)
         now = self._means.clock.now()
 
         def write(tx: Connection) -> bool:
