@@ -140,8 +140,8 @@ class Sessions:
     def _canceling_since(
         self, driver: Driver | None, calculation: Calculation | None, asked: datetime | None
     ) -> datetime | None:
-        """Since when the agent could have ended the calculation: one that has not begun it ends when
-        it is handed over. And a server that was away lets it tell first what happened."""
+        """Since when the agent could have ended the calculation: one that has not begun it ends
+        when it is handed over. And a server that was away lets it tell first what happened."""
         if asked is None or driver is None or calculation is None:
             return None
         links = self._means.links
