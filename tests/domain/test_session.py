@@ -91,8 +91,9 @@ def test_every_event_in_every_state_does_what_the_table_says(state: State, event
         with pytest.raises(IllegalTransition, match=f"{event} in {state}"):
             apply(session, event, at=LATER)
     elif (state, event) == (State.IDLE, Event.EXTENDED):
-        younger = {"idle_since": LATER, "modified_at": LATER, "version": session.version + 1}
-        assert apply(session, event, at=LATER) == replace(session, **younger)
+        assert apply(session, event, at=LATER) == replace(
+            session, idle_since=LATER, modified_at=LATER, version=session.version + 1
+        )
     elif to is state:
         assert apply(session, event, at=LATER) is session
     else:
