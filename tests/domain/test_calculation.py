@@ -90,6 +90,14 @@ def test_a_bad_end_has_its_reason_and_never_none(event: Event) -> None:
     assert unexplained.reason
 
 
+def test_why_it_will_fail_may_be_known_while_it_is_still_being_canceled() -> None:
+    refused = apply(make_calculation(), Event.CANCEL_ASKED, at=AT, reason="Too long.")
+    asked = apply(make_calculation(), Event.CANCEL_ASKED, at=AT)
+
+    assert (refused.reason, asked.reason) == ("Too long.", None)
+    assert apply(refused, Event.COMPLETED, at=AT).reason is None
+
+
 def test_a_good_end_has_no_reason_since_clients_take_one_for_an_error() -> None:
     completed = apply(make_calculation(progress=40), Event.COMPLETED, at=LATER, reason="fine")
 

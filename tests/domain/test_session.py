@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
@@ -17,6 +18,7 @@ from tests.builders import (
     make_situation,
 )
 
+from sparkowl.domain.calculation import Event as CalculationEvent
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
 from sparkowl.domain.reason import TERMINATED, UNHEALTHY, Code
@@ -39,20 +41,24 @@ from sparkowl.domain.session import (
     StopDriver,
     apply,
     created_warm,
+    how_canceled,
+    how_ended,
     next_step,
     require_room,
+    stops_at,
 )
 from sparkowl.protocol import model
 
 # Written out once more, apart from the code: one row an event, one column a state in the order
-# CREATING CREATED IDLE BUSY DEGRADED. "-" is a bug, "=" changes nothing. TERMINATING and the
-# terminal states take every event and stay, but for DRIVER_GONE.
+# CREATING CREATED IDLE BUSY DEGRADED. "-" is a bug, "=" changes nothing, "younger" only the idle
+# time. TERMINATING and the terminal states take every event and stay, but for DRIVER_GONE.
 EXPECTED = """
 DRIVER_READY    CREATED     -           -           -           -
 ADOPTED         -           IDLE        =           =           =
 START_FAILED    FAILED      FAILED      -           -           -
 WORK_STARTED    -           BUSY        BUSY        -           -
 WORK_ENDED      -           -           =           IDLE        =
+EXTENDED        =           =           younger     =           =
 IDLE_TIMED_OUT  -           -           TERMINATING -           -
 TERMINATE_ASKED TERMINATING TERMINATING TERMINATING TERMINATING TERMINATING
 AGENT_SILENT    -           -           DEGRADED    DEGRADED    -
@@ -72,7 +78,8 @@ def expected(state: State, event: Event) -> State | None:
         return State.TERMINATED if event is Event.DRIVER_GONE else state
     rows = {row.split()[0]: row.split()[1:] for row in EXPECTED.strip().splitlines()}
     cell = rows[event][COLUMNS.index(state)]
-    return {"-": None, "=": state}.get(cell) or (None if cell == "-" else State(cell))
+    same = {"=", "younger"}
+    return None if cell == "-" else state if cell in same else State(cell)
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
@@ -83,6 +90,10 @@ def test_every_event_in_every_state_does_what_the_table_says(state: State, event
     if to is None:
         with pytest.raises(IllegalTransition, match=f"{event} in {state}"):
             apply(session, event, at=LATER)
+    elif (state, event) == (State.IDLE, Event.EXTENDED):
+        assert apply(session, event, at=LATER) == replace(
+            session, idle_since=LATER, modified_at=LATER, version=session.version + 1
+        )
     elif to is state:
         assert apply(session, event, at=LATER) is session
     else:
@@ -195,6 +206,28 @@ def test_only_an_idle_or_a_created_session_takes_a_calculation(state: State) -> 
         )
 
 
+@pytest.mark.parametrize("state", State)
+def test_only_an_idle_session_is_about_to_stop(state: State) -> None:
+    session = apply_to(state)
+
+    assert stops_at(session) == (AT + session.idle_timeout if state is State.IDLE else None)
+
+
+def apply_to(state: State) -> Session:
+    return make_session(state=state, idle_since=AT if state is State.IDLE else None)
+
+
+@pytest.mark.parametrize("state", [State.BUSY, State.TERMINATING, State.TERMINATED, State.FAILED])
+@pytest.mark.parametrize("how", [how_canceled, how_ended])
+def test_a_calculation_that_must_not_run_fails_for_that_reason_however_it_ends(
+    state: State, how: Callable[..., tuple[CalculationEvent, str]]
+) -> None:
+    session = make_session(state=state, idle_since=None, reason=TERMINATED)
+    refused = make_calculation(state=CalculationState.CANCELING, reason="Too long.")
+
+    assert how(session, refused) == (CalculationEvent.FAILED, "Too long.")
+
+
 def test_spark_properties_are_collected_from_both_places_that_athena_knows() -> None:
     configuration = {
         "Classifications": [{"Name": "spark-defaults", "Properties": {"spark.a": "1"}}],
@@ -208,6 +241,10 @@ def test_spark_properties_are_collected_from_both_places_that_athena_knows() -> 
 # --- what to do next ---------------------------------------------------------------------------
 
 WAITING = make_calculation(state=CalculationState.CREATING)
+BEHIND = (
+    make_calculation(state=CalculationState.CANCELING),
+    make_calculation(state=CalculationState.CANCELING),
+)
 CANCELING = make_calculation(state=CalculationState.CANCELING)
 LAUNCHED = make_driver(ready_at=None, adopted_at=None)
 READY = make_driver(adopted_at=None)
@@ -293,6 +330,14 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     "a calculation is canceled": (
         BUSY, make_situation(calculation=CANCELING), after(1), CancelCalculation(CANCELING),
     ),
+    "those behind it that shall not run are canceled, too": (
+        BUSY, make_situation(calculation=WAITING, behind=BEHIND), after(1),
+        RunCalculation(WAITING, BEHIND),
+    ),
+    "also behind one that is canceled": (
+        BUSY, make_situation(calculation=CANCELING, behind=BEHIND), after(1),
+        CancelCalculation(CANCELING, BEHIND),
+    ),
     "its agent has time to do so": (
         BUSY, make_situation(calculation=CANCELING, canceling_since=AT), after(59),
         CancelCalculation(CANCELING),
@@ -317,6 +362,10 @@ SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     ),
     "an idle session rests until its timeout": (
         IDLE, make_situation(), after(1), Rest(AT + IDLE.idle_timeout),
+    ),
+    "an extended one rests longer": (
+        apply(IDLE, Event.EXTENDED, at=LATER), make_situation(), IDLE.idle_timeout,
+        Rest(LATER + IDLE.idle_timeout),
     ),
     "an idle session times out": (
         IDLE, make_situation(), IDLE.idle_timeout,

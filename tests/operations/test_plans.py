@@ -184,16 +184,30 @@ async def test_neither_does_the_supervisor_when_it_starts_or_looks_around(place:
         load.waiting,
         partial(load.in_use, placed_only=False),
         partial(calculations.active, session_id=history.BUSIEST),
+        partial(calculations.unfinished, session_id=history.BUSIEST),
+        partial(calculations.canceling, session_id=history.BUSIEST),
+        partial(calculations.latest_submission, session_id=history.BUSIEST),
         partial(sessions.history, session_id=history.BUSIEST),
     ):
         await place.store.read(read)
 
     plans = dict(place.plans())
-    assert len(plans) == 8
-    assert [scans(plan) for plan in plans.values()] == [[]] * 8
+    assert len(plans) == 11
+    assert [scans(plan) for plan in plans.values()] == [[]] * 11
     # Of the session with most calculations, those that have ended are not looked at.
-    [active] = [plan for statement, plan in plans.items() if "calculations.state IN" in statement]
-    assert "calculations_by_state (session_id=? AND state=?)" in active[0]
+    some = [
+        plan
+        for statement, plan in plans.items()
+        if "calculations.state" in statement.partition("WHERE")[2]
+    ]
+    assert len(some) == 3
+    for plan in some:
+        assert "calculations_by_state (session_id=? AND state=?)" in plan[0]
+    [latest] = [
+        plan for text, plan in plans.items() if "ORDER BY calculations.submitted_at DESC" in text
+    ]
+    assert "calculations_by_age (session_id=?)" in latest[0]
+    assert len(latest) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.stories.world import all_sessions, of_session
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain.calculation import Calculation
+from sparkowl.domain.cell import DESCRIPTION
 from sparkowl.domain.session import Session, State
 from sparkowl.store import calculations, drivers, load, sessions, tables
 from sparkowl.store.history import ASKED, Change
@@ -68,6 +69,7 @@ class Model:
         await _check_limits(world)
         if at_rest:
             await _check_nothing_waits(world, found)
+            await _check_pages(world)
 
     async def _check_session(self, world: MortalWorld, session: Session) -> None:
         history = await world.store.read(lambda tx: sessions.history(tx, session.id))
@@ -78,9 +80,9 @@ class Model:
             assert driver.ended_at is None, f"{session.state} session, its driver has ended"
         done = await world.store.read(lambda tx: of_session(tx, session.id))
         active = [c for c in done if c.state not in calculation_domain.TERMINAL]
-        assert len(active) <= 1
+        _check_order(active)
         if session.state in {State.BUSY, State.IDLE, *session_domain.TERMINAL}:
-            assert len(active) == (session.state is State.BUSY), f"{session.state}: {active}"
+            assert bool(active) == (session.state is State.BUSY), f"{session.state}: {active}"
         for calculation in done:
             await self._check_calculation(world, calculation)
         if session.state in session_domain.TERMINAL:
@@ -119,6 +121,31 @@ def check_path(
         assert transitions[at].get(step.event) == step.to_state, step
         at = step.to_state
     assert at == state, history
+
+
+def _check_order(active: Sequence[Calculation]) -> None:
+    """One runs, and it is the oldest of them; of the API there is at most one."""
+    ordered = sorted(active, key=lambda c: c.submitted_at)
+    assert len({c.submitted_at for c in active}) == len(active), active
+    assert all(c.started_at is None for c in ordered[1:]), "another than the oldest runs"
+    assert all(c.description == DESCRIPTION for c in ordered[1:]), "another than a cell waits"
+
+
+async def _check_pages(world: MortalWorld) -> None:
+    """No page waits for a cell that is over for the server, and the server knows every cell."""
+    for driver_id in world.launcher.living:
+        driver = await world.store.read(partial(drivers.get, driver_id=driver_id))
+        if driver is None or driver.session_id is None:
+            continue
+        done = await world.store.read(partial(of_session, session_id=driver.session_id))
+        known = {str(c.id): c for c in done}
+        cells = world.launcher.cells(driver_id)
+        assert set(cells) <= set(known), "a cell is lost"
+        assert sorted(cells, key=lambda cell: known[cell].submitted_at) == cells, "out of order"
+        # One that shall not run ends when its turn comes, but its page knows.
+        over = calculation_domain.TERMINAL | {calculation_domain.State.CANCELING}
+        coming = {cell for cell in cells if known[cell].state not in over}
+        assert set(world.launcher.waiting_cells(driver_id)) == coming, "a page waits for nothing"
 
 
 async def _check_drivers(world: MortalWorld) -> None:
@@ -161,14 +188,13 @@ async def _check_nothing_waits(world: MortalWorld, found: Sequence[Session]) -> 
             continue
         assert session.state in settled, f"{session.id} waits for ever: {session}"
         if session.state is State.BUSY:
-            [running] = [
-                c
-                for c in await world.store.read(partial(of_session, session_id=session.id))
-                if c.state not in calculation_domain.TERMINAL
-            ]
+            running, *behind = await world.store.read(
+                partial(calculations.unfinished, session_id=session.id)
+            )
             assert (running.state, running.code) == ("RUNNING", "hang"), (
                 f"waits for ever: {running}"
             )
+            assert all(c.state in {"QUEUED", "CANCELING"} for c in behind), behind
 
 
 def _is_held(session: Session, places: Sequence[Any]) -> bool:

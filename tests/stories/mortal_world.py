@@ -110,6 +110,9 @@ class MortalWorld(World):
     async def call(self, operation: str, **request: Any) -> dict[str, Any]:
         return await self.life.run(super().call(operation, **request))
 
+    async def extend(self, session_id: str) -> dict[str, Any]:
+        return await self.life.run(super().extend(session_id))
+
     async def settle(self) -> None:
         """As in any world; it ends early with the server."""
         quiet, before = 0, None

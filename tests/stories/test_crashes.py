@@ -14,7 +14,9 @@ from tests.stories.model import Model
 from tests.stories.mortal import Crashed
 from tests.stories.mortal_world import MortalWorld, mortal_world
 
+from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits, Quota
+from sparkowl.store import drivers
 
 #: Each await is some tenths of a second: usually every so-manieth has its turn, in a long run all.
 LONG = settings().max_examples >= 1_000
@@ -58,6 +60,70 @@ async def a_calculation(w: MortalWorld, model: Model) -> None:
 async def a_stopped_calculation(w: MortalWorld, model: Model) -> None:
     calculation_id = await calculate(w, model, await start(w, model), "hang")
     await w.call("StopCalculationExecution", CalculationExecutionId=calculation_id)
+
+
+async def page(w: MortalWorld, session_id: str) -> str:
+    """The driver whose page it is. A server that died early made no page."""
+    driver = await w.store.read(lambda tx: drivers.of_session(tx, SessionId(session_id)))
+    if driver is None or driver.id not in w.launcher.living or not w.launcher.adopt_of(driver.id):
+        assert w.life.dead
+        raise Crashed
+    return driver.id
+
+
+async def run_cells(w: MortalWorld, session_id: str, *codes: str) -> list[str]:
+    driver_id = await page(w, session_id)
+    # All of them before the first is heard of.
+    ran = {w.launcher.run_cell(driver_id, code): code for code in codes}
+    await w.settle()
+    return list(ran)
+
+
+async def cells(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    await run_cells(w, session_id, "1", "fail X", "2")
+    await run_cells(w, session_id, "hang", "3")
+    w.launcher.complete(await page(w, session_id))
+
+
+async def cells_behind_a_calculation(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    await calculate(w, model, session_id, "hang")
+    await run_cells(w, session_id, "hang", "2")
+    w.launcher.complete(await page(w, session_id))
+    await w.settle()
+    await w.extend(session_id)
+
+
+async def stopped_cells(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    first, second, _ = await run_cells(w, session_id, "hang", "hang", "hang")
+    await w.call("StopCalculationExecution", CalculationExecutionId=second)
+    await w.call("StopCalculationExecution", CalculationExecutionId=first)
+
+
+async def a_restart_in_the_page(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    await run_cells(w, session_id, "hang", "hang")
+    w.launcher.restart(await page(w, session_id))
+    await run_cells(w, session_id, "1")
+
+
+async def a_session_with_cells_is_ended(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    await run_cells(w, session_id, "hang", "hang", "1")
+    await w.call("TerminateSession", SessionId=session_id)
+
+
+async def a_driver_dies_with_cells(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    await run_cells(w, session_id, "die Out of luck.", "hang", "1")
+
+
+async def a_refused_cell(w: MortalWorld, model: Model) -> None:
+    session_id = await start(w, model)
+    await w.call("UpdateWorkGroup", WorkGroup="spark", State="DISABLED")
+    await run_cells(w, session_id, "1", "2")
 
 
 async def a_busy_session_is_ended(w: MortalWorld, model: Model) -> None:
@@ -112,6 +178,13 @@ STORIES = {
     "warm start, the pool fills up again": Story(a_start, pool=1),
     "calculation": Story(a_calculation),
     "stopped calculation": Story(a_stopped_calculation),
+    "cells": Story(cells),
+    "cells behind a calculation": Story(cells_behind_a_calculation),
+    "stopped cells": Story(stopped_cells),
+    "restart in the page": Story(a_restart_in_the_page),
+    "session with cells is ended": Story(a_session_with_cells_is_ended),
+    "driver dies with cells": Story(a_driver_dies_with_cells),
+    "refused cell": Story(a_refused_cell),
     "busy session is ended": Story(a_busy_session_is_ended),
     "driver dies busy": Story(a_driver_dies_busy),
     "end while launching": Story(an_end_while_launching),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +28,7 @@ from tests.stories.mortal_world import mortal_world
 
 from sparkowl.domain.errors import InvalidRequest, RequestError
 from sparkowl.domain.limits import Limits, Quota
-from sparkowl.store import drivers
+from sparkowl.store import calculations, drivers
 
 NUMBERS = st.integers(0, 11)
 AWAITS = st.integers(1, 120)
@@ -152,6 +153,45 @@ class Server(RuleBasedStateMachine):
                 "StartCalculationExecution", SessionId=self.some_session(number), CodeBlock=code
             )
             self.model.calculations[answer["CalculationExecutionId"]] = code
+
+        self.play(act())
+
+    @rule(
+        number=NUMBERS,
+        codes=st.lists(st.sampled_from(["1", "hang", "fail X", "die Y"]), min_size=1, max_size=3),
+    )
+    def run_cells(self, number: int, codes: list[str]) -> None:
+        async def act() -> None:
+            launcher = self.world.launcher
+            # There is a page once the driver is a session's.
+            pages = [each for each in launcher.living if launcher.adopt_of(each) is not None]
+            if not pages:
+                return
+            driver_id = pages[number % len(pages)]
+            ran = {launcher.run_cell(driver_id, code): code for code in codes}
+            await self.world.settle()
+            for calculation_id, code in ran.items():
+                # One whose session is ending is no calculation.
+                if await self.world.store.read(
+                    partial(calculations.find, calculation_id=calculation_id)
+                ):
+                    self.model.calculations[calculation_id] = code
+
+        self.play(act())
+
+    @rule(number=NUMBERS, what=st.sampled_from(["complete", "restart"]))
+    def use_a_page(self, number: int, what: str) -> None:
+        async def act() -> None:
+            launcher = self.world.launcher
+            if launcher.living:
+                getattr(launcher, what)(launcher.living[number % len(launcher.living)])
+
+        self.play(act())
+
+    @rule(number=NUMBERS)
+    def extend(self, number: int) -> None:
+        async def act() -> None:
+            await self.world.extend(self.some_session(number))
 
         self.play(act())
 

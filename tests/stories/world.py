@@ -36,7 +36,7 @@ from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
-from sparkowl.operations import OPERATIONS, Context
+from sparkowl.operations import OPERATIONS, Context, idle
 from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
 from sparkowl.store.signals import Hear
@@ -101,6 +101,8 @@ class Gate(Store):
         self.open_.set()
         #: What somebody else does between the first statement of the next read and the second.
         self.meanwhile: Callable[[], None] | None = None
+        #: What somebody else writes just before the next write.
+        self.before: Callable[[Connection], None] | None = None
         #: The connection is lost at the next read.
         self.loses_read = False
         #: The connection is lost at every COMMIT: it is made, and nobody hears of it.
@@ -118,6 +120,9 @@ class Gate(Store):
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         await self.open_.wait()
+        before, self.before = self.before, None
+        if before is not None:
+            await self._store.write(before)
         written = await self._store.write(work)
         if self.unanswered:
             raise OperationalError("COMMIT", {}, ConnectionError("the server hung up"))
@@ -411,6 +416,15 @@ class World:
         await self.settle()
         return str(answer["State"])
 
+    async def run_cell(self, session_id: str, code: str) -> str:
+        """The page of the session runs a cell: the id of its calculation."""
+        calculation_id = self.launcher.run_cell((await self.driver(session_id)).id, code)
+        await self.settle()
+        return calculation_id
+
+    async def extend(self, session_id: str) -> dict[str, Any]:
+        return await idle.extend(self.context, session_id)
+
     async def report_executor(self, session_id: str, executor_id: str, **told: Any) -> None:
         """Spark has one more executor in this session, or one of them ended."""
         driver = await self.driver(session_id)
@@ -457,7 +471,8 @@ class World:
             driver = await self.store.read(partial(drivers.of_session, session_id=session.id))
             done = await self.store.read(partial(of_session, session_id=session.id))
             active = [c for c in done if c.state not in calculation_domain.TERMINAL]
-            assert len(active) <= 1, f"{session.id} runs {len(active)} calculations"
+            running = [c for c in active if c.started_at is not None]
+            assert len(running) <= 1, f"{session.id} runs {len(running)} calculations"
             if session.state in session_domain.TERMINAL:
                 assert not active, f"{session.id} has ended, its calculation has not"
                 assert driver is None or driver.ended_at is not None

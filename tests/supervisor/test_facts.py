@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 from tests.builders import AT, LATER, make_calculation, make_driver, make_session
 
-from sparkowl.agent.messages import Ended, Executor, Progress, Report, Started
+from sparkowl.agent.messages import Cell, Ended, Executor, Progress, Report, Restarted, Started
 from sparkowl.domain import calculation as domain
 from sparkowl.domain import session as session_domain
 from sparkowl.domain.calculation import Calculation
@@ -185,3 +185,94 @@ async def test_cores_are_believed_within_reason(tmp_path: Path, told: int, belie
 
 async def test_an_id_that_is_none_of_sparks_is_left_out(tmp_path: Path) -> None:
     assert await workers_after(tmp_path, make_driver(), seen(executor_id="x" * 65)) == []
+
+
+# --- cells of the page -------------------------------------------------------------------------
+
+FIRST, SECOND = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+
+
+async def cells_after(tmp_path: Path, *reports: Report) -> list[Calculation]:
+    """The unfinished calculations of the busy session of :func:`after`, oldest first."""
+    session, _ = await after(tmp_path, *reports)
+    store = Store.open(tmp_path / "facts.db")
+    found = await store.read(lambda tx: calculations.unfinished(tx, session.id))
+    store.close()
+    return list(found)
+
+
+async def test_cells_are_in_the_order_in_which_they_came_whatever_they_tell(
+    tmp_path: Path,
+) -> None:
+    """The second tells of a time before the first, as after somebody set the driver's clock."""
+    first = Cell(seq=1, calculation_id=FIRST, code="1", at=TWENTY)
+    second = Cell(seq=2, calculation_id=SECOND, code="2", at=TEN)
+
+    found = await cells_after(tmp_path, first, second)
+
+    assert [c.id for c in found] == ["c", FIRST, SECOND]
+    assert [c.submitted_at - AT for c in found] == [
+        timedelta(0),
+        timedelta(seconds=20),
+        timedelta(seconds=20, microseconds=1),
+    ]
+    assert [c.state for c in found[1:]] == ["QUEUED", "QUEUED"]
+
+
+@pytest.mark.parametrize(
+    ("told", "believed"),
+    [(0.0, AT + timedelta(microseconds=1)), (1e12, LATER), (float("nan"), LATER)],
+)
+async def test_a_cell_was_submitted_within_what_is_possible(
+    tmp_path: Path, told: float, believed: datetime
+) -> None:
+    _, cell = await cells_after(tmp_path, Cell(seq=1, calculation_id=FIRST, code="1", at=told))
+
+    assert cell.submitted_at == believed
+
+
+async def test_a_cell_that_is_told_twice_is_one_and_keeps_its_first_code(tmp_path: Path) -> None:
+    first = Cell(seq=1, calculation_id=FIRST, code="1", at=TEN)
+    again = Cell(seq=2, calculation_id=FIRST, code="2", at=TWENTY)
+
+    found = await cells_after(tmp_path, first, again)
+
+    assert [c.code for c in found] == ["1 + 1", "1"]
+
+
+async def test_a_session_is_busy_until_its_last_calculation_has_ended(tmp_path: Path) -> None:
+    cell = Cell(seq=1, calculation_id=FIRST, code="1", at=TEN)
+    ends = [
+        Ended(seq=2, calculation_id=which, outcome="completed", reason="", at=TWENTY)
+        for which in ("c", FIRST)
+    ]
+
+    busy, _ = await after(tmp_path, cell, ends[0])
+    (tmp_path / "facts.db").unlink()
+    idle, _ = await after(tmp_path, cell, *ends)
+
+    assert (busy.state, idle.state) == ("BUSY", "IDLE")
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("The kernel was restarted.", "The kernel was restarted."),
+        ("", "Calculation was canceled per request."),
+    ],
+)
+async def test_why_an_agent_canceled_something_is_kept(tmp_path: Path, told: str, why: str) -> None:
+    ended = Ended(seq=1, calculation_id="c", outcome="canceled", reason=told, at=TEN)
+
+    _, calculation = await after(tmp_path, ended)
+
+    assert (calculation.state, calculation.reason) == ("CANCELED", why)
+
+
+async def test_restarts_are_noted_once_each_and_the_last_ones_kept(tmp_path: Path) -> None:
+    times = [TEN + n for n in range(25)]
+    restarts = [Restarted(seq=n, at=at) for n, at in enumerate([*times, times[-1]])]
+
+    session, _ = await after(tmp_path, *restarts)
+
+    assert session.timeline["restarted"] == times[-20:]

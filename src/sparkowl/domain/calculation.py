@@ -1,7 +1,8 @@
 """A calculation: one block of code in a session. Its states and what may happen to it.
 
 What should be done about a calculation is decided with its session, in
-:mod:`sparkowl.domain.session`: a session runs one calculation at a time.
+:mod:`sparkowl.domain.session`: a session runs one calculation at a time. Only cells of its page
+wait behind another (:mod:`sparkowl.domain.cell`).
 """
 
 from __future__ import annotations
@@ -138,20 +139,23 @@ def apply(
 ) -> Calculation:
     """The calculation after ``event``; the same object when the event changes nothing.
 
-    A reason is kept for FAILED and CANCELED only: clients take one on COMPLETED for an error.
+    A reason is kept for FAILED and CANCELED only: clients take one on COMPLETED for an error. And
+    for CANCELING, where one is given when it is known already why it will have failed.
     """
     state = TRANSITIONS[calculation.state].get(event)
     if state is None:
         raise IllegalTransition(f"calculation {calculation.id}: {event} in {calculation.state}")
     if state is calculation.state:
         return calculation
-    explained = state in {State.FAILED, State.CANCELED}
+    why = (reason or "Unknown.") if state in {State.FAILED, State.CANCELED} else None
+    if state is State.CANCELING:
+        why = reason
     return replace(
         calculation,
         state=state,
         started_at=at if event is Event.STARTED else calculation.started_at,
         completed_at=at if state in TERMINAL else None,
-        reason=(reason or "Unknown.")[:_REASON_LENGTH] if explained else None,
+        reason=why and why[:_REASON_LENGTH],
         progress=100 if state is State.COMPLETED else calculation.progress,
         version=calculation.version + 1,
     )

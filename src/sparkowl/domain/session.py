@@ -19,6 +19,7 @@ from sparkowl.domain.calculation import (
     SESSION_TERMINATED_REASON,
     Calculation,
 )
+from sparkowl.domain.calculation import Event as CalculationEvent
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
@@ -55,6 +56,8 @@ class Event(StrEnum):
     START_FAILED = "START_FAILED"
     WORK_STARTED = "WORK_STARTED"
     WORK_ENDED = "WORK_ENDED"
+    #: Somebody wants it to stay: its idle time begins anew.
+    EXTENDED = "EXTENDED"
     IDLE_TIMED_OUT = "IDLE_TIMED_OUT"
     TERMINATE_ASKED = "TERMINATE_ASKED"
     AGENT_SILENT = "AGENT_SILENT"
@@ -72,6 +75,7 @@ _STAYS_FAILED: Final = dict.fromkeys(Event, State.FAILED)
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.CREATING: {
         Event.DRIVER_READY: State.CREATED,
+        Event.EXTENDED: State.CREATING,
         Event.START_FAILED: State.FAILED,
         Event.DRIVER_LOST: State.FAILED,
         Event.TERMINATE_ASKED: State.TERMINATING,
@@ -80,6 +84,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         Event.ADOPTED: State.IDLE,
         # Some clients take CREATED for ready; their calculation waits for the adoption.
         Event.WORK_STARTED: State.BUSY,
+        Event.EXTENDED: State.CREATED,
         Event.START_FAILED: State.FAILED,
         Event.DRIVER_LOST: State.FAILED,
         Event.TERMINATE_ASKED: State.TERMINATING,
@@ -88,6 +93,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         Event.ADOPTED: State.IDLE,
         Event.WORK_STARTED: State.BUSY,
         Event.WORK_ENDED: State.IDLE,
+        # The only event that changes a session and not its state.
+        Event.EXTENDED: State.IDLE,
         Event.IDLE_TIMED_OUT: State.TERMINATING,
         Event.TERMINATE_ASKED: State.TERMINATING,
         Event.AGENT_SILENT: State.DEGRADED,
@@ -96,6 +103,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.BUSY: {
         Event.ADOPTED: State.BUSY,
         Event.WORK_ENDED: State.IDLE,
+        Event.EXTENDED: State.BUSY,
         Event.TERMINATE_ASKED: State.TERMINATING,
         Event.AGENT_SILENT: State.DEGRADED,
         Event.DRIVER_LOST: State.FAILED,
@@ -103,6 +111,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.DEGRADED: {
         Event.ADOPTED: State.DEGRADED,
         Event.WORK_ENDED: State.DEGRADED,
+        Event.EXTENDED: State.DEGRADED,
         Event.AGENT_BACK: State.IDLE,
         Event.AGENT_BACK_BUSY: State.BUSY,
         Event.TERMINATE_ASKED: State.TERMINATING,
@@ -169,6 +178,8 @@ def apply(session: Session, event: Event, *, at: datetime, reason: str | None = 
     if state is None:
         raise IllegalTransition(f"session {session.id}: {event} in {session.state}")
     if state is session.state:
+        if event is Event.EXTENDED and state is State.IDLE:
+            return replace(session, idle_since=at, modified_at=at, version=session.version + 1)
         return session
     active = state in {State.CREATED, State.IDLE}
     return replace(
@@ -210,17 +221,41 @@ def created_cold(session: Session, *, why: str) -> Session:
     return replace(session, timeline={**session.timeline, "warm": False, "why": why})
 
 
+def stops_at(session: Session) -> datetime | None:
+    """When it ends if nothing runs in it until then; None: it is not idle."""
+    return None if session.idle_since is None else session.idle_since + session.idle_timeout
+
+
 def queued_reason(place: int, length: int) -> str:
     """The StateChangeReason of a session that waits for a driver of its own."""
     return f"Session waits for capacity: place {place} of {length} in the queue."
 
 
-def why_canceled(session: Session, calculation: Calculation) -> str:
-    """The StateChangeReason of a calculation that was canceled: for itself, or with its session."""
-    if calculation.state is CalculationState.CANCELING or session.state in ACTIVE:
+def how_canceled(
+    session: Session, calculation: Calculation, told: str = ""
+) -> tuple[CalculationEvent, str]:
+    """What has happened to a calculation that was canceled, and its StateChangeReason: for itself,
+    with its session, or since it was one that must not run. ``told`` is its agent's reason."""
+    if calculation.state is CalculationState.CANCELING and calculation.reason is not None:
+        return CalculationEvent.FAILED, calculation.reason
+    return CalculationEvent.CANCELED, _why_canceled(session, calculation, told)
+
+
+def _why_canceled(session: Session, calculation: Calculation, told: str) -> str:
+    if calculation.state is CalculationState.CANCELING:
         return CANCELED_REASON
+    if session.state in ACTIVE:
+        return told or CANCELED_REASON
     code = code_in(session.reason)
     return f"{SESSION_TERMINATED_REASON} [{code}]" if code else SESSION_TERMINATED_REASON
+
+
+def how_ended(session: Session, calculation: Calculation) -> tuple[CalculationEvent, str]:
+    """The same of an unfinished calculation whose session just ended."""
+    asked = calculation.state is CalculationState.CANCELING
+    if asked or session.state is State.TERMINATED:
+        return how_canceled(session, calculation)
+    return CalculationEvent.FAILED, session.reason or explain(Code.CRASH)
 
 
 def require_room(session: Session) -> None:
@@ -246,16 +281,18 @@ class AdoptDriver:
 
 @dataclass(frozen=True, slots=True)
 class RunCalculation:
-    """Hand the calculation to the driver."""
+    """Hand the calculation to the driver, and tell it which of those behind shall not run."""
 
     calculation: Calculation
+    behind: tuple[Calculation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CancelCalculation:
-    """Tell the driver to stop the calculation."""
+    """Tell the driver to stop the calculation, and which of those behind shall not run."""
 
     calculation: Calculation
+    behind: tuple[Calculation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +343,10 @@ class Situation:
     linked: bool
     #: Since when the link is down; None while it is up or was never up.
     silent_since: datetime | None
+    #: The oldest that has not ended. Others wait behind it.
     calculation: Calculation | None
+    #: Those behind it that shall not run.
+    behind: tuple[Calculation, ...] = ()
     #: Since when the calculation shall stop *and* the agent could know it; None: it need not.
     canceling_since: datetime | None = None
 
@@ -361,8 +401,8 @@ def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) 
         return Happened(Event.ADOPTED)
     if calculation is not None:
         if calculation.state is CalculationState.CANCELING:
-            return CancelCalculation(calculation)
-        return RunCalculation(calculation)
+            return CancelCalculation(calculation, seen.behind)
+        return RunCalculation(calculation, seen.behind)
     if session.state is State.BUSY:
         return Happened(Event.WORK_ENDED)
     return _rest_idle(session, now)
@@ -377,8 +417,8 @@ def _adopt(session: Session, now: datetime, patience: Patience) -> Step:
 
 
 def _rest_idle(session: Session, now: datetime) -> Step:
-    assert session.idle_since is not None
-    deadline = session.idle_since + session.idle_timeout
+    deadline = stops_at(session)
+    assert deadline is not None
     if now >= deadline:
         minutes = int(session.idle_timeout.total_seconds()) // 60
         time = f"{minutes} minutes" if minutes != 1 else "a minute"

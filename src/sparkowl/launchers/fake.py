@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,22 @@ class FakeLauncher:
         """The driver dies without a word."""
         await self._drivers[driver_id].end()
 
+    def run_cell(self, driver_id: str, code: str) -> str:
+        """Somebody runs a cell in the page of the driver's session: the id of its calculation."""
+        return self._drivers[driver_id].run_cell(code)
+
+    def cells(self, driver_id: str) -> list[str]:
+        """The cells that the driver's page has run, in their order."""
+        return list(self._drivers[driver_id].cells)
+
+    def waiting_cells(self, driver_id: str) -> list[str]:
+        """Those that the page waits for."""
+        return self._drivers[driver_id].waiting_cells()
+
+    def restart(self, driver_id: str) -> None:
+        """Somebody restarts the kernel in the page."""
+        self._drivers[driver_id].restart()
+
     def complete(self, driver_id: str) -> None:
         """What hangs there comes to a good end."""
         self._drivers[driver_id].complete()
@@ -219,6 +236,9 @@ class _FakeDriver:
         #: What somebody else put among its facts.
         self.planted: list[str] = []
         self._running: Run | None = None
+        #: The page's, by the ids of their calculations.
+        self.cells: dict[str, str] = {}
+        self._ended: set[str] = set()
         self._seen: set[str] = set()
         self._canceled_early: set[str] = set()
         self._reported_ready = False
@@ -259,6 +279,27 @@ class _FakeDriver:
         self._unacknowledged.clear()
         self.planted.clear()
         self.spool.clear()
+
+    def run_cell(self, code: str) -> str:
+        calculation_id = str(uuid.uuid4())
+        self.cells[calculation_id] = code
+        self._fact(
+            messages.Cell(
+                seq=self._next(), calculation_id=calculation_id, code=code, at=time.time()
+            )
+        )
+        return calculation_id
+
+    def waiting_cells(self) -> list[str]:
+        over = self._ended | self._canceled_early
+        return [cell for cell in self.cells if cell not in over]
+
+    def restart(self) -> None:
+        # As a real one: the page is told at once, and each ends when it is handed over.
+        self._canceled_early.update(set(self.waiting_cells()) - self._seen)
+        if self._running is not None:
+            self._cancel(self._running.calculation_id)
+        self._fact(messages.Restarted(seq=self._next(), at=time.time()))
 
     def complete(self) -> None:
         if self._running is not None:
@@ -334,6 +375,9 @@ class _FakeDriver:
         if run.calculation_id in self._canceled_early:
             self._finish(run, "canceled", "")
             return
+        if self._running is not None:
+            self.fail("It was given two blocks at once.")
+            return
         self._fact(
             messages.Started(seq=self._next(), calculation_id=run.calculation_id, at=time.time())
         )
@@ -374,6 +418,7 @@ class _FakeDriver:
         self._end(run.calculation_id, outcome, reason)
 
     def _end(self, calculation_id: str, outcome: Outcome, reason: str) -> None:
+        self._ended.add(calculation_id)
         self._fact(
             messages.Ended(
                 seq=self._next(),

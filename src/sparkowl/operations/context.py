@@ -30,6 +30,8 @@ class NotebookTerms:
     link: timedelta = timedelta(minutes=10)
     #: How many saves of a notebook are kept.
     versions: int = 200
+    #: How long before the idle stop the page warns.
+    warn: timedelta = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

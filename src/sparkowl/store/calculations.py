@@ -24,13 +24,26 @@ _WORK_GROUP: Final = (
     .join(tables.calculations, _t.session_id == tables.sessions.c.id)
     .where(_t.id == bindparam("id"))
 )
-# Not ordered: there is at most one, and for an order SQLite would go through all that ended.
-_ACTIVE: Final = (
+# Oldest first. Not by the column itself: SQLite would take the index that is in its order, and go
+# through all that ended.
+_UNFINISHED: Final = (
     select(tables.calculations)
     .where(
         _t.session_id == bindparam("session_id"),
         _t.state.in_([str(state) for state in State if state not in TERMINAL]),
     )
+    .order_by(_t.submitted_at + 0, _t.id)
+)
+_ACTIVE: Final = _UNFINISHED.limit(1)
+_CANCELING: Final = (
+    select(tables.calculations)
+    .where(_t.session_id == bindparam("session_id"), _t.state == str(State.CANCELING))
+    .order_by(_t.submitted_at, _t.id)
+)
+_LATEST: Final = (
+    select(_t.submitted_at)
+    .where(_t.session_id == bindparam("session_id"))
+    .order_by(_t.submitted_at.desc(), _t.id.desc())
     .limit(1)
 )
 
@@ -67,9 +80,27 @@ def work_group_of(connection: Connection, calculation_id: str) -> str | None:
 
 
 def active(connection: Connection, session_id: str) -> Calculation | None:
-    """The session's calculation that has not ended; there is at most one."""
+    """The session's oldest calculation that has not ended: it runs, or it is its turn."""
     row = connection.execute(_ACTIVE, {"session_id": session_id}).one_or_none()
     return None if row is None else _calculation(row)
+
+
+def unfinished(connection: Connection, session_id: str) -> Sequence[Calculation]:
+    """All of the session's calculations that have not ended, oldest first."""
+    return [
+        _calculation(row) for row in connection.execute(_UNFINISHED, {"session_id": session_id})
+    ]
+
+
+def canceling(connection: Connection, session_id: str) -> Sequence[Calculation]:
+    """Those of the session that shall stop, oldest first."""
+    return [_calculation(row) for row in connection.execute(_CANCELING, {"session_id": session_id})]
+
+
+def latest_submission(connection: Connection, session_id: str) -> datetime | None:
+    """When the session's youngest calculation was submitted; None: it has none."""
+    at = connection.execute(_LATEST, {"session_id": session_id}).scalar_one_or_none()
+    return optional_moment(at)
 
 
 def insert_calculation(connection: Connection, calculation: Calculation) -> None:

@@ -108,6 +108,9 @@ def replace(
     result = connection.execute(_UPDATE, which | _changing(changed))
     if result.rowcount != 1:
         raise Conflict(f"session {was.id} changed since it was read")
+    if changed.state is was.state:
+        # History is of states: an open page may extend its session each minute.
+        return changed
     _history.record(
         connection,
         was.id,

@@ -1,5 +1,7 @@
 """The end of a driver: what it left becomes ours, and then nothing is left of it.
 
+And what its calculations lack at their own end.
+
 A driver may end while no server listens, with facts in its outbox and outputs in its spool. Taking
 them twice changes nothing, so they are taken as soon as a driver is found dead, and once more
 before its folder is cleared away.
@@ -13,6 +15,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from sparkowl.agent import messages
+from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition
 from sparkowl.domain.reason import Code
@@ -91,3 +94,12 @@ async def _store_outputs(means: Means, driver: Driver, handle: str, calculation_
             "outputs left by a driver not stored",
             extra={"calculation": calculation_id, "why": str(error)},
         )
+
+
+async def complete_outputs(means: Means, calculation: Calculation) -> None:
+    """Write what is missing of the outputs of a calculation that is about to end."""
+    try:
+        await outputs.complete(means.files, calculation)
+    except (ObjectError, OSError):
+        # The state is worth more than its empty outputs: never keep a session from ending.
+        log.exception("outputs not completed", extra={"calculation": calculation.id})

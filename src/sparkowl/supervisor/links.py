@@ -75,10 +75,10 @@ class Links:
         """When the link was lost; None while it is up or was never up."""
         return self._lost_at.get(driver_id)
 
-    def linked_since(self, driver_id: DriverId) -> datetime | None:
-        """When the link that is up was opened; None while there is none."""
+    def sent_at(self, driver_id: DriverId, key: str) -> datetime | None:
+        """When ``key`` was sent on the link that is up; None: it was not, or there is none."""
         link = self._open.get(driver_id)
-        return None if link is None else link.since
+        return None if link is None else link.sent.get(key)
 
     def expect(self, driver_id: DriverId) -> None:
         """A driver of an earlier server should dial; until then it counts as silent."""
@@ -119,7 +119,7 @@ class Links:
         if await self._store.read(lambda tx: servers.owner_of(tx, driver)) != self._server:
             await channel.close()
             return
-        link = _Link(channel, self._clock.now())
+        link = _Link(channel)
         # At once: closing the older one may take long, and a still newer one may come meanwhile.
         older = self._open.get(driver.id)
         self._open[driver.id] = link
@@ -159,13 +159,12 @@ class Links:
         link = self._open.get(driver_id)
         if link is None or key in link.sent:
             return False
-        link.sent.add(key)
+        link.sent[key] = self._clock.now()
         await link.channel.send(messages.encode(message))
         return True
 
 
 class _Link:
-    def __init__(self, channel: Channel, since: datetime) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.since = since
-        self.sent: set[str] = set()
+        self.sent: dict[str, datetime] = {}

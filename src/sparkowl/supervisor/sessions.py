@@ -16,6 +16,7 @@ from sparkowl.domain import properties
 from sparkowl.domain import session as domain
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
+from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
 from sparkowl.domain.notebook import jupyter_base, unsaved_name
 from sparkowl.domain.reason import NOT_STARTED, Code, explain
@@ -24,7 +25,8 @@ from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, notebooks, sessions
 from sparkowl.supervisor import outputs
-from sparkowl.supervisor.endings import end_driver, take_left
+from sparkowl.supervisor.endings import complete_outputs, end_driver, take_left
+from sparkowl.supervisor.facts import work_ended
 from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
@@ -47,6 +49,8 @@ GUIDE_EVERY_S: Final = 5.0
 MAX_STEPS: Final = 30
 #: Their driver is stopped, and then what it left is taken.
 _ENDING: Final = domain.TERMINAL | {domain.State.TERMINATING}
+#: What is decided on since no calculation is left.
+_WORKLESS: Final = frozenset({Event.WORK_ENDED, Event.AGENT_BACK})
 
 
 class NotOurs(Done):
@@ -56,9 +60,11 @@ class NotOurs(Done):
 class _Rows(NamedTuple):
     session: Session
     driver: Driver | None
-    #: The one that has not ended...
+    #: The oldest that has not ended...
     calculation: Calculation | None
-    #: ...and since when it is being cancelled.
+    #: ...those behind it that shall not run...
+    behind: tuple[Calculation, ...]
+    #: ...and since when the oldest is being cancelled.
     cancel_asked_at: datetime | None
 
 
@@ -101,7 +107,7 @@ class Sessions:
 
     async def _look(self, session_id: SessionId) -> tuple[Session, Situation]:
         means = self._means
-        session, driver, calculation, asked = await self._read(session_id)
+        session, driver, calculation, behind, asked = await self._read(session_id)
         linked = driver is not None and means.links.linked(driver.id)
         if driver is not None and (linked or driver.ended_at is not None):
             self._guided.pop(driver.id, None)
@@ -115,22 +121,34 @@ class Sessions:
             if not alive and session.state not in _ENDING:
                 # It may have done more than it could tell: what its end means depends on that.
                 await take_left(means, driver, driver.handle)
-                session, driver, calculation, asked = await self._read(session_id)
+                session, driver, calculation, behind, asked = await self._read(session_id)
                 assert driver is not None
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
         silent_since = None if driver is None else means.links.silent_since(driver.id)
-        since = None if driver is None else means.links.linked_since(driver.id)
         seen = Situation(
             driver=driver,
             alive=alive,
             linked=linked,
             silent_since=silent_since,
             calculation=calculation,
-            # A server that was away has to let the agent tell first what happened meanwhile.
-            canceling_since=None if asked is None else max(asked, since or silent_since or asked),
+            behind=behind,
+            canceling_since=self._canceling_since(driver, calculation, asked),
         )
         return session, seen
+
+    def _canceling_since(
+        self, driver: Driver | None, calculation: Calculation | None, asked: datetime | None
+    ) -> datetime | None:
+        """Since when the agent could have ended the calculation: one that has not begun it ends
+        when it is handed over. And a server that was away lets it tell first what happened."""
+        if asked is None or driver is None or calculation is None:
+            return None
+        links = self._means.links
+        if not links.linked(driver.id):
+            return max(asked, links.silent_since(driver.id) or asked)
+        handed_at = links.sent_at(driver.id, f"run:{calculation.id}")
+        return None if handed_at is None else max(asked, handed_at)
 
     async def _guide(self, driver: Driver, *, alive: bool) -> None:
         """A server that slept may have told the driver, in the middle of launching it, to dial
@@ -160,10 +178,14 @@ class Sessions:
             session = sessions.get(tx, session_id)
             driver = drivers.of_session(tx, session_id)
             calculation = calculations.active(tx, session_id)
+            if calculation is None:
+                return _Rows(session, driver, None, (), None)
+            canceling = calculations.canceling(tx, session_id)
+            behind = tuple(each for each in canceling if each.id != calculation.id)
             asked = None
-            if calculation is not None and calculation.state is calculation_domain.State.CANCELING:
+            if calculation.state is calculation_domain.State.CANCELING:
                 asked = calculations.cancel_asked_at(tx, calculation.id)
-            return _Rows(session, driver, calculation, asked)
+            return _Rows(session, driver, calculation, behind, asked)
 
         return await self._means.store.read(read)
 
@@ -174,7 +196,7 @@ class Sessions:
             case domain.Rest(until=until):
                 return self._rest(session, seen, until)
             case domain.Happened(event=event, reason=reason):
-                await self._happened(session, event, reason, seen.calculation)
+                await self._happened(session, event, reason)
                 return None
             case domain.Launch():
                 return await self._launch(session, driver)
@@ -182,13 +204,13 @@ class Sessions:
         match step:
             case domain.AdoptDriver():
                 await self._adopt(session, driver)
-            case domain.RunCalculation(calculation=calculation):
+            case domain.RunCalculation(calculation=calculation, behind=behind):
+                await self._cancel(driver, *behind)
                 return await self._run(session, driver, calculation)
-            case domain.CancelCalculation(calculation=calculation):
+            case domain.CancelCalculation(calculation=calculation, behind=behind):
                 # The cancellation first: one that overtakes its block must not be lost, and a
                 # block that was never handed over ends as every other, with its outputs.
-                cancel = messages.Cancel(calculation_id=calculation.id)
-                await self._means.links.send_once(driver.id, f"cancel:{calculation.id}", cancel)
+                await self._cancel(driver, calculation, *behind)
                 return await self._run(session, driver, calculation)
             case domain.StopDriver():
                 await self._stop(driver)
@@ -215,7 +237,7 @@ class Sessions:
         review = self._review(session)
         if review.refused:
             why = explain(Code.USER, review.refusal, sentence=NOT_STARTED)
-            await self._happened(session, Event.START_FAILED, why, None)
+            await self._happened(session, Event.START_FAILED, why)
             return None
         handle = None
         if driver is not None:
@@ -322,6 +344,11 @@ class Sessions:
                 return found.name
         return unsaved_name(session.id)
 
+    async def _cancel(self, driver: Driver, *canceled: Calculation) -> None:
+        for calculation in canceled:
+            cancel = messages.Cancel(calculation_id=calculation.id)
+            await self._means.links.send_once(driver.id, f"cancel:{calculation.id}", cancel)
+
     async def _run(
         self, session: Session, driver: Driver, calculation: Calculation
     ) -> Verdict | None:
@@ -329,6 +356,8 @@ class Sessions:
         try:
             output_dir = outputs.folder_of(means.files, calculation)
         except ObjectError as error:
+            # The agent knows it already if it is a cell, and its page waits.
+            await self._cancel(driver, calculation)
             await self._fail(calculation, f"Its output location cannot be used: {error}")
             return None
         run = messages.Run(
@@ -354,7 +383,7 @@ class Sessions:
             calculations.change(
                 tx, calculation.id, calculation_domain.Event.FAILED, at=now, reason=reason
             )
-            sessions.change(tx, calculation.session_id, Event.WORK_ENDED, at=now)
+            work_ended(tx, calculation.session_id, now)
 
         await self._means.store.write(write)
 
@@ -363,38 +392,25 @@ class Sessions:
     async def _stop(self, driver: Driver) -> None:
         await end_driver(self._means, driver, reason=None)
 
-    async def _happened(
-        self, session: Session, event: Event, reason: str | None, calculation: Calculation | None
-    ) -> None:
-        """Write the event; a session that ends takes its calculation with it."""
+    async def _happened(self, session: Session, event: Event, reason: str | None) -> None:
+        """Write the event; a session that ends takes its calculations with it."""
         means = self._means
         now = means.clock.now()
         ends = domain.TRANSITIONS[session.state].get(event) in domain.TERMINAL
-        if ends and calculation is not None:
-            await self._complete_outputs(calculation)
+        known: set[str] = set()
+        if ends:
+            for each in await means.store.read(lambda tx: calculations.unfinished(tx, session.id)):
+                await complete_outputs(means, each)
+                known.add(each.id)
 
         def write(tx: Connection) -> None:
+            left = calculations.unfinished(tx, session.id) if ends or event in _WORKLESS else ()
+            if not known.issuperset(each.id for each in left):
+                # A cell that waits changes nothing in its session's row.
+                raise Conflict(f"session {session.id} got a cell since it was looked at")
             changed = sessions.replace(tx, session, event, at=now, reason=reason)
-            left = calculations.active(tx, session.id) if ends else None
-            if left is not None:
-                end, why = calculation_end(changed, left)
-                calculations.change(tx, left.id, end, at=now, reason=why)
+            for each in left:
+                end, why = domain.how_ended(changed, each)
+                calculations.change(tx, each.id, end, at=now, reason=why)
 
         await means.store.write(write)
-
-    async def _complete_outputs(self, calculation: Calculation) -> None:
-        try:
-            await outputs.complete(self._means.files, calculation)
-        except (ObjectError, OSError):
-            # The state is worth more than its empty outputs: never keep a session from ending.
-            log.exception("outputs not completed", extra={"calculation": calculation.id})
-
-
-def calculation_end(
-    session: Session, calculation: Calculation
-) -> tuple[calculation_domain.Event, str]:
-    """How the calculation of a session that just ended ends."""
-    asked = calculation.state is calculation_domain.State.CANCELING
-    if asked or session.state is domain.State.TERMINATED:
-        return calculation_domain.Event.CANCELED, domain.why_canceled(session, calculation)
-    return calculation_domain.Event.FAILED, session.reason or explain(Code.CRASH)

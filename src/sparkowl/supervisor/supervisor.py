@@ -262,16 +262,25 @@ class Supervisor:
         # What no decision hangs on wakes nobody.
         if not isinstance(report, messages.Started | messages.Progress | messages.Executor):
             await self._changed(driver.id)
-        if isinstance(report, messages.Adopted):
-            await self._publish_timeline(report.session_id)
+        if isinstance(report, messages.Adopted | messages.Restarted):
+            await self._publish_timeline(driver.id)
         return True
 
-    async def _publish_timeline(self, session_id: str) -> None:
-        session = await self._means.store.read(lambda tx: sessions.get(tx, session_id))
+    async def _publish_timeline(self, driver_id: DriverId) -> None:
+        def read(tx: Connection) -> domain.Session | None:
+            # What was known when the driver dialled may be old: one of the pool had no session.
+            driver = drivers.get(tx, driver_id)
+            if driver is None or driver.session_id is None:
+                return None
+            return sessions.get(tx, driver.session_id)
+
+        session = await self._means.store.read(read)
+        if session is None:
+            return
         try:
             await outputs.write_timeline(self._means.files, session)
         except (ObjectError, OSError) as error:
-            log.warning("timeline not written", extra={"session": session_id, "why": str(error)})
+            log.warning("timeline not written", extra={"session": session.id, "why": str(error)})
 
     async def _changed(self, driver_id: DriverId) -> None:
         """Wake whoever has the driver: its session, or the pool."""
