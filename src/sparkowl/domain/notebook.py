@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from nbformat.v4 import nbformat_minor as CURRENT_MINOR
-from nbformat.validator import iter_validate
-
+from sparkowl.domain import ipynb
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import NotebookId, SessionId
 
@@ -83,8 +81,8 @@ def free_name(name: str, taken: Collection[str]) -> str:
 def require_payload(payload: str | bytes, member: str) -> str:
     """The content as text; :class:`InvalidRequest` unless it is an .ipynb that Athena would take.
 
-    ``member`` names what is at fault in the error: a request's member, or a URI. Takes up to some
-    tenths of a second for the largest: not for the event loop.
+    ``member`` names what is at fault in the error: a request's member, or a URI. Takes some tens
+    of milliseconds for the largest: not for the event loop.
     """
     size = len(payload) if isinstance(payload, bytes) else len(payload.encode())
     require_size(size, member)
@@ -94,11 +92,11 @@ def require_payload(payload: str | bytes, member: str) -> str:
         raise InvalidRequest(f"{member} is not a notebook: it is not UTF-8.") from None
     try:
         content = json.loads(text)
-        why = _fault(content)
     except (ValueError, RecursionError):
         raise InvalidRequest(f"{member} is not a notebook: it is not JSON.") from None
+    why = ipynb.fault(content)
     if why is not None:
-        raise InvalidRequest(f"{member} is not a valid notebook: {why}")
+        raise InvalidRequest(f"{member} is not a valid notebook: {why}.")
     return text
 
 
@@ -106,27 +104,6 @@ def require_size(size_bytes: int, member: str) -> None:
     """Raise :class:`InvalidRequest` for more than a notebook may have."""
     if size_bytes > LARGEST:
         raise InvalidRequest(f"{member}: a notebook has at most {LARGEST} bytes; got {size_bytes}.")
-
-
-def _fault(content: Any) -> str | None:
-    """What the schema of nbformat 4 has against a notebook; None: nothing. May change it."""
-    if not isinstance(content, dict) or content.get("nbformat") != 4:
-        return "its nbformat is not 4."
-    minor = content.get("nbformat_minor")
-    if not isinstance(minor, int) or isinstance(minor, bool) or minor < 0:
-        return "its nbformat_minor is not a number."
-    # Jupyter gives ids to cells that have none, so their lack is no fault.
-    cells = content.get("cells")
-    for number, cell in enumerate(cells if isinstance(cells, list) else ()):
-        if isinstance(cell, dict):
-            cell.setdefault("id", f"cell-{number}")
-    # All that are newer than the schema that we have are checked alike.
-    minor = min(minor, CURRENT_MINOR + 1)
-    errors = iter_validate(  # type: ignore[no-untyped-call]
-        content, version=4, version_minor=minor, relax_add_props=True
-    )
-    error = next(iter(errors), None)
-    return None if error is None else str(error.message).split("\n")[0][:200]
 
 
 def jupyter_base(session_id: str) -> str:
