@@ -119,7 +119,7 @@ CELLS = st.one_of(
             "metadata": OBJECTS,
             "source": TEXTS,
         },
-        optional={"attachments": st.dictionaries(st.text(max_size=3), BUNDLES, max_size=2)},
+        optional={"attachments": st.dictionaries(st.text("ab.", min_size=1), BUNDLES, max_size=2)},
     ),
 )
 CONTENTS = st.fixed_dictionaries(
