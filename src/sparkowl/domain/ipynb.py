@@ -1,20 +1,19 @@
 """Which content is a notebook of nbformat 4: the rules of its schema on what a reader relies on.
 
 Written out, because the library that has them takes a second to import. Not looked at is what no
-reader needs: members that the schema does not know, details of metadata, and whether cells have ids
-(Jupyter gives ids to those that have none). Of an nbformat newer than ours, so are kinds of cells
-and outputs that we do not know.
+reader needs: members that the schema does not know, details of metadata, what the data of a MIME
+type is (libraries put there what they like), and whether cells have ids (Jupyter gives ids to those
+that have none). Of an nbformat newer than ours, kinds of cells and outputs that we do not know are
+taken.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 #: The newest nbformat 4 whose kinds of cells and outputs are known here.
 MINOR: Final = 5
-_JSON: Final = re.compile(r"application/(.*\+)?json")
 
 Fault = str
 Check = Callable[[Any], bool]
@@ -55,7 +54,7 @@ def _cell(path: str, cell: Any, *, lenient: bool) -> Iterator[Fault]:
         for number, output in enumerate(cell["outputs"]):
             yield from _output(f"{path}.outputs[{number}]", output, lenient=lenient)
     elif "attachments" in cell:
-        yield from _members(path, cell, {"attachments": _are_attachments})
+        yield from _members(path, cell, {"attachments": _are_objects})
 
 
 def _output(path: str, output: Any, *, lenient: bool) -> Iterator[Fault]:
@@ -109,15 +108,8 @@ def _is_number(value: Any) -> bool:
     return value is None or _is_count(value)
 
 
-def _is_bundle(value: Any) -> bool:
-    """Text by MIME type; any value for the types of JSON."""
-    return isinstance(value, dict) and all(
-        _is_text(data) or _JSON.fullmatch(kind) is not None for kind, data in value.items()
-    )
-
-
-def _are_attachments(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_bundle(bundle) for bundle in value.values())
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(bundle, dict) for bundle in value.values())
 
 
 _WORDS: Final[Mapping[Check, str]] = {
@@ -127,16 +119,15 @@ _WORDS: Final[Mapping[Check, str]] = {
     _are_strings: "a list of texts",
     _is_text: "text, or a list of texts",
     _is_number: "a number, or null",
-    _is_bundle: "text by MIME type",
-    _are_attachments: "data by name and MIME type",
+    _are_objects: "an object of objects",
 }
 _OUTPUTS: Final[Mapping[str, Mapping[str, Check]]] = {
     "execute_result": {
-        "data": _is_bundle,
+        "data": _is_object,
         "metadata": _is_object,
         "execution_count": _is_number,
     },
-    "display_data": {"data": _is_bundle, "metadata": _is_object},
+    "display_data": {"data": _is_object, "metadata": _is_object},
     "stream": {"name": _is_string, "text": _is_text},
     "error": {"ename": _is_string, "evalue": _is_string, "traceback": _are_strings},
 }
