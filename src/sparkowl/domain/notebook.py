@@ -81,8 +81,8 @@ def free_name(name: str, taken: Collection[str]) -> str:
 def require_payload(payload: str | bytes, member: str) -> str:
     """The content as text; :class:`InvalidRequest` unless it is an .ipynb that Athena would take.
 
-    ``member`` names what is at fault in the error: a request's member, or a URI. Takes some tens
-    of milliseconds for the largest: not for the event loop.
+    ``member`` names what is at fault in the error: a request's member, or a URI. Takes a tenth
+    of a second for the largest: not for the event loop.
     """
     size = len(payload) if isinstance(payload, bytes) else len(payload.encode())
     require_size(size, member)
