@@ -17,6 +17,7 @@ from sparkowl.domain.errors import (
     InvalidRequest,
     RequestError,
     ResourceNotFound,
+    SessionAlreadyExists,
     TooManyRequests,
 )
 from sparkowl.operations import OPERATIONS
@@ -201,6 +202,7 @@ def test_no_code_goes_out_that_the_model_does_not_know_for_the_operation() -> No
         InvalidRequest: set(OPERATIONS),
         TooManyRequests: LIMITED,
         ResourceNotFound: NAMING,
+        SessionAlreadyExists: {"StartSession"},
     }
 
     for kind, wire in errors.known().items():

@@ -111,12 +111,17 @@ def test_a_workgroups_user_can_work_in_it_and_do_nothing_else(server: Server) ->
     assert s3.list_objects_v2(Bucket=bucket, Prefix=session)["KeyCount"] > 0
     athena.list_calculation_executions(SessionId=session)
     athena.list_executors(SessionId=session)
+    notebook = athena.create_notebook(WorkGroup="spark", Name="n")["NotebookId"]
+    athena.export_notebook(NotebookId=notebook)
+    assert athena.list_notebook_metadata(WorkGroup="spark")["NotebookMetadataList"]
+    athena.delete_notebook(NotebookId=notebook)
     assert [one["Name"] for one in athena.list_work_groups()["WorkGroups"]] == ["spark"]
     athena.terminate_session(SessionId=session)
 
     for refused in (
         lambda: athena.get_work_group(WorkGroup="primary"),
         lambda: athena.list_sessions(WorkGroup="primary"),
+        lambda: athena.list_notebook_metadata(WorkGroup="primary"),
         s3.list_buckets,
         lambda: s3.create_bucket(Bucket="mine"),
         lambda: s3.delete_bucket(Bucket=bucket),

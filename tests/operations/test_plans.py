@@ -24,6 +24,7 @@ from tests.builders import make_context
 
 from sparkowl.clock import System
 from sparkowl.domain.limits import Limits, Quota
+from sparkowl.domain.notebook import empty
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.store import Store, calculations, drivers, load, sessions
 from sparkowl.store.engine import sqlite
@@ -31,7 +32,7 @@ from sparkowl.store.engine import sqlite
 #: Tables that grow for ever. Workgroups are at most a thousand, principals and keys are few.
 GROWING = {
     "sessions", "session_events", "calculations", "calculation_events", "drivers", "executors",
-    "request_tokens", "tags",
+    "request_tokens", "tags", "notebook_versions",
 }  # fmt: skip
 ARN = "arn:aws:athena:us-east-1:000000000000:workgroup/spark"
 TOKEN = "t" * 32
@@ -143,6 +144,17 @@ async def call_everything(place: Place, context: Context) -> set[str]:
     await pages("ListCalculationExecutions", **busiest)
     await pages("ListCalculationExecutions", **busiest, StateFilter="FAILED")
     await call("TerminateSession", **session)
+    book = await call("CreateNotebook", WorkGroup="spark", Name="a", ClientRequestToken=TOKEN)
+    content = {"Type": "IPYNB", "Payload": empty()}
+    other = await call("ImportNotebook", WorkGroup="spark", Name="b", **content)
+    await pages("ListNotebookMetadata", WorkGroup="spark")
+    await call("ListNotebookMetadata", WorkGroup="spark", Filters={"Name": "b"})
+    for operation in ("ExportNotebook", "GetNotebookMetadata", "ListNotebookSessions"):
+        await call(operation, **book)
+    content["Payload"] += " "
+    await call("UpdateNotebook", **book, **content, ClientRequestToken=TOKEN)
+    await call("UpdateNotebookMetadata", **book, Name="c", ClientRequestToken=TOKEN)
+    await call("DeleteNotebook", **other)
     await call("CreateWorkGroup", Name="new", Tags=[{"Key": "a"}])
     await call("UpdateWorkGroup", WorkGroup="new", Description="x")
     await call("GetWorkGroup", WorkGroup="new")
@@ -241,6 +253,37 @@ async def test_a_page_of_a_long_list_is_read_in_order_from_its_index_and_never_s
         assert f"SEARCH {table} USING INDEX {index} " in plan[0]
 
 
+async def test_a_page_of_notebooks_is_read_in_order_from_its_index_and_never_sorted(
+    place: Place,
+) -> None:
+    context = place.context()
+    for name in ("a", "b"):
+        await OPERATIONS["CreateNotebook"](context, {"WorkGroup": "spark", "Name": name})
+    request = {"WorkGroup": "spark", "Filters": {"Name": "a"}, "MaxResults": 1}
+    first = await OPERATIONS["ListNotebookMetadata"](context, {**request, "Filters": {}})
+    place.caught.statements.clear()
+
+    for page in ({}, {"Filters": {}, **token_of("ListNotebookMetadata", first)}):
+        await OPERATIONS["ListNotebookMetadata"](context, request | page)
+
+    plans = [plan for statement, plan in place.plans() if "ORDER BY notebooks." in statement]
+    assert len(plans) == 2
+    for plan in plans:
+        assert len(plan) == 1, plan
+        assert "SEARCH notebooks USING INDEX notebooks_by_age " in plan[0]
+
+
+async def test_the_sessions_of_a_notebook_are_found_by_it(place: Place) -> None:
+    context = place.context()
+    made = await OPERATIONS["CreateNotebook"](context, {"WorkGroup": "spark", "Name": "a"})
+    place.caught.statements.clear()
+
+    await OPERATIONS["ListNotebookSessions"](context, made)
+
+    [plan] = [plan for text, plan in place.plans() if "ORDER BY sessions." in text]
+    assert "sessions_by_notebook (notebook_id=? AND ended_at=?)" in plan[0]
+
+
 async def test_the_active_sessions_are_found_among_those_that_live(place: Place) -> None:
     await OPERATIONS["ListSessions"](place.context(), {"WorkGroup": "spark"})
 
@@ -261,7 +304,7 @@ def test_the_history_is_as_a_server_would_have_written_it(past: Path) -> None:
     with closing(sqlite3.connect(past)) as database:
         count = {
             table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in GROWING - {"calculation_events"}
+            for table in GROWING - {"calculation_events", "notebook_versions"}
         }
         live = "SELECT count(*) FROM sessions WHERE ended_at IS NULL"
         bad = database.execute("PRAGMA foreign_key_check").fetchall()

@@ -18,6 +18,7 @@ from tests.serving import Server, serving, until
 
 from sparkowl.domain.access_key import Event
 from sparkowl.domain.engine import SPARK_4_1
+from sparkowl.domain.notebook import empty
 from sparkowl.domain.workgroup import State, WorkGroup
 from sparkowl.operations import OPERATIONS
 from sparkowl.operations.access import FURTHER, RULES
@@ -40,6 +41,7 @@ class World:
     server: Server
     session: str
     calculation: str
+    notebook: str
 
     def principal(self, *statements: Statement) -> Any:
         """The client of a new principal."""
@@ -76,7 +78,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         session = athena.start_session(**START)["SessionId"]
         until(lambda: state(athena, session) == "IDLE")
         started = athena.start_calculation_execution(SessionId=session, CodeBlock="1")
-        yield World(server, session, started["CalculationExecutionId"])
+        notebook = athena.create_notebook(WorkGroup="spark", Name="n")["NotebookId"]
+        yield World(server, session, started["CalculationExecutionId"], notebook)
 
 
 def state(athena: Any, session: str) -> str:
@@ -96,6 +99,9 @@ def code_of(athena: Any, operation: str, request: dict[str, Any]) -> str:
 def request_for(world: World, operation: str) -> dict[str, Any]:
     by_session = {"SessionId": world.session}
     by_calculation = {"CalculationExecutionId": world.calculation}
+    by_notebook = {"NotebookId": world.notebook}
+    new = {"WorkGroup": "spark", "Name": f"made-{next(_numbers)}"}
+    content = {"Type": "IPYNB", "Payload": empty()}
     requests: dict[str, dict[str, Any]] = {
         "StartSession": START,
         "GetSession": by_session,
@@ -109,6 +115,15 @@ def request_for(world: World, operation: str) -> dict[str, Any]:
         "GetCalculationExecutionCode": by_calculation,
         "ListCalculationExecutions": by_session,
         "StopCalculationExecution": by_calculation,
+        "CreateNotebook": new,
+        "ImportNotebook": new | content,
+        "ExportNotebook": by_notebook,
+        "GetNotebookMetadata": by_notebook,
+        "ListNotebookMetadata": {"WorkGroup": "spark"},
+        "UpdateNotebook": by_notebook | content,
+        "UpdateNotebookMetadata": by_notebook | {"Name": new["Name"]},
+        "DeleteNotebook": by_notebook,
+        "ListNotebookSessions": by_notebook,
         "CreateWorkGroup": {"Name": f"made-{next(_numbers)}"},
         "GetWorkGroup": {"WorkGroup": "spark"},
         "UpdateWorkGroup": {"WorkGroup": "spark", "Description": "Sessions on Apache Spark 4.1"},
@@ -123,8 +138,8 @@ def request_for(world: World, operation: str) -> dict[str, Any]:
     return requests[operation]
 
 
-#: What ends the session that other tests use comes when nobody may do it.
-IN_ORDER = sorted(set(OPERATIONS) - {"TerminateSession"})
+#: What ends the session or notebook that other tests use comes when nobody may do it.
+IN_ORDER = sorted(set(OPERATIONS) - {"TerminateSession", "DeleteNotebook"})
 
 
 def test_every_operation_has_a_rule() -> None:
@@ -176,6 +191,39 @@ def test_terminating_needs_its_permission(world: World) -> None:
     assert athena.terminate_session(SessionId=session)["State"] in {"TERMINATING", "TERMINATED"}
 
 
+def test_deleting_a_notebook_needs_its_permission(world: World) -> None:
+    made = world.server.client().create_notebook(WorkGroup="spark", Name="going")["NotebookId"]
+    other = world.principal(allow("athena:*", TAGGED), allow("athena:Get*", SPARK))
+
+    assert code_of(other, "DeleteNotebook", {"NotebookId": made}) == DENIED
+    world.principal(allow("athena:DeleteNotebook", SPARK)).delete_notebook(NotebookId=made)
+
+
+def test_a_notebook_is_imported_only_from_where_its_caller_may_read(world: World) -> None:
+    s3 = world.server.client("s3")
+    for key in ("mine/a.ipynb", "yours/a.ipynb"):
+        s3.put_object(Bucket="sparkowl-results", Key=key, Body=empty().encode())
+    athena = world.principal(
+        allow("athena:*", SPARK),
+        allow("s3:GetObject", "arn:aws:s3:::sparkowl-results/mine/*"),
+        allow("s3:PutObject"),
+    )
+
+    def take(uri: str) -> str:
+        new = {"WorkGroup": "spark", "Name": f"taken-{next(_numbers)}", "Type": "IPYNB"}
+        return code_of(athena, "ImportNotebook", new | {"NotebookS3LocationUri": uri})
+
+    assert take("s3://sparkowl-results/mine/a.ipynb") == "ok"
+    assert take("S3://sparkowl-results/mine/a.ipynb") == "ok"
+    assert take("s3://sparkowl-results/mine/gone") == "InvalidRequestException"
+    # There or not, it is not told.
+    for uri in ("yours/a.ipynb", "yours/gone", "mine", "mine/../yours/a.ipynb"):
+        expected = "InvalidRequestException" if "/.." in uri else DENIED
+        assert take(f"s3://sparkowl-results/{uri}") == expected
+    assert take("s3://no-such-bucket/mine/a.ipynb") == DENIED
+    assert take("https://example.com/a.ipynb") == "InvalidRequestException"
+
+
 # --- what is not told --------------------------------------------------------------------------
 
 
@@ -193,6 +241,7 @@ def test_who_has_no_rights_cannot_tell_what_is_there_from_what_is_not(world: Wor
             {"CalculationExecutionId": world.calculation},
             {"CalculationExecutionId": str(uuid4())},
         ),
+        ("ExportNotebook", {"NotebookId": world.notebook}, {"NotebookId": str(uuid4())}),
     ]
     for operation, there, missing in pairs:
         assert code_of(blind, operation, there) == code_of(blind, operation, missing) == DENIED
@@ -205,6 +254,7 @@ def test_who_may_act_everywhere_is_told_that_there_is_none(world: World) -> None
         ("GetWorkGroup", {"WorkGroup": "no-such-group"}),
         ("GetSession", {"SessionId": str(uuid4())}),
         ("GetCalculationExecution", {"CalculationExecutionId": str(uuid4())}),
+        ("ExportNotebook", {"NotebookId": str(uuid4())}),
     ]:
         assert code_of(athena, operation, request) == "InvalidRequestException"
 

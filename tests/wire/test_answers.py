@@ -13,8 +13,11 @@ from botocore import xform_name
 from tests.serving import Server, serving, until
 from tests.wire.answers import error_misfits, members_in, members_of, misfits
 
+from sparkowl.domain.ids import NotebookId
+from sparkowl.domain.notebook import empty
 from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import model
+from sparkowl.store import sessions as rows
 
 ROLE = "arn:aws:iam::000000000000:role/service-role/Spark"
 KEY = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-00000000000a"
@@ -84,6 +87,7 @@ class World:
     #: Ids by what became of them.
     sessions: Mapping[str, str]
     calculations: Mapping[str, str]
+    notebook: str
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             Tags=[{"Key": "team", "Value": "ü"}, {"Key": "empty"}],
         )
         sessions = _sessions(server, athena)
-        yield World(server, athena, sessions, _calculations(athena, sessions["busy"]))
+        calculations = _calculations(athena, sessions["busy"])
+        yield World(server, athena, sessions, calculations, _notebook(server, athena, sessions))
 
 
 def _sessions(server: Server, athena: Any) -> dict[str, str]:
@@ -119,6 +124,20 @@ def _sessions(server: Server, athena: Any) -> dict[str, str]:
     creating = athena.start_session(WorkGroup="full", EngineConfiguration={})["SessionId"]
     server.launcher.knobs.never_ready = False
     return started | {"failed": failed, "creating": creating}
+
+
+def _notebook(server: Server, athena: Any, sessions: Mapping[str, str]) -> str:
+    """One with an active session, beside another notebook."""
+    notebook = NotebookId(new_notebook(athena, "ü"))
+    athena.create_notebook(WorkGroup="full", Name="other")
+    store = server.running.store
+    bind = partial(rows.set_notebook, session_id=sessions["idle"], notebook_id=notebook)
+    server.do(lambda: store.write(bind))
+    return notebook
+
+
+def new_notebook(athena: Any, name: str) -> str:
+    return str(athena.create_notebook(WorkGroup="full", Name=name)["NotebookId"])
 
 
 def _calculations(athena: Any, session_id: str) -> dict[str, str]:
@@ -170,6 +189,10 @@ def of_arns(world: World) -> Requests:
     return [{"ResourceARN": arn} for arn in (ARN, session, ARN.replace("000000000000", ""))]
 
 
+def of_notebook(world: World) -> Requests:
+    return [{"NotebookId": world.notebook}]
+
+
 def fresh(world: World) -> str:
     """The name of a workgroup that is there for one call."""
     name = f"fresh-{len(world.athena.list_work_groups()['WorkGroups'])}"
@@ -177,6 +200,7 @@ def fresh(world: World) -> str:
     return name
 
 
+CONTENT = {"Type": "IPYNB", "Payload": empty()}
 #: Of every operation, the requests whose answers are looked at.
 CALLS: Mapping[str, Callable[[World], Requests]] = {
     "StartSession": lambda w: [{"WorkGroup": "full", "EngineConfiguration": {}}],
@@ -205,6 +229,24 @@ CALLS: Mapping[str, Callable[[World], Requests]] = {
     "StopCalculationExecution": lambda w: [
         {"CalculationExecutionId": w.calculations[name]} for name in ("completed", "canceled")
     ],
+    "CreateNotebook": lambda w: [{"WorkGroup": "full", "Name": "created"}],
+    "ImportNotebook": lambda w: [{"WorkGroup": "full", "Name": "imported"} | CONTENT],
+    "ExportNotebook": of_notebook,
+    "GetNotebookMetadata": of_notebook,
+    "ListNotebookMetadata": lambda w: [
+        {"WorkGroup": "full"},
+        {"WorkGroup": "full", "MaxResults": 1},
+        {"WorkGroup": "full", "Filters": {"Name": "ü"}},
+        {"WorkGroup": "primary"},
+    ],
+    "UpdateNotebook": lambda w: [
+        of_notebook(w)[0] | CONTENT | {"SessionId": w.sessions["idle"]},
+    ],
+    "UpdateNotebookMetadata": lambda w: [
+        {"NotebookId": new_notebook(w.athena, "a"), "Name": "b"},
+    ],
+    "DeleteNotebook": lambda w: [{"NotebookId": new_notebook(w.athena, "going")}],
+    "ListNotebookSessions": of_notebook,
     "CreateWorkGroup": lambda w: [{"Name": f"{fresh(w)}-2"}],
     "UpdateWorkGroup": lambda w: [{"WorkGroup": fresh(w), "State": "DISABLED"}],
     "DeleteWorkGroup": lambda w: [{"WorkGroup": fresh(w)}],
@@ -220,6 +262,7 @@ CALLS: Mapping[str, Callable[[World], Requests]] = {
 NEVER: Mapping[str, str] = {
     "ListTagsForResource.NextToken": "a page has at least 75 places, a resource at most 50 tags",
     "ListApplicationDPUSizes.NextToken": "there is one runtime",
+    "ListNotebookSessions.NextToken": "a notebook has at most one session at a time",
     "ListExecutors.NextToken": "these sessions have one executor each",
     "GetSession.SessionConfiguration.EncryptionConfiguration": "nothing is encrypted for KMS",
     "GetSession.SessionConfiguration.EncryptionConfiguration.EncryptionOption": "the same",

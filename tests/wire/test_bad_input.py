@@ -309,9 +309,9 @@ def test_a_page_has_at_least_one_row_and_not_too_many(
 
 
 def test_an_operation_that_is_not_built_says_so(athena: Any) -> None:
-    assert refusal(athena.list_notebook_metadata, WorkGroup="spark") == (
+    assert refusal(athena.get_resource_dashboard, ResourceARN="x") == (
         "UnknownOperationException",
-        "ListNotebookMetadata is an operation of Athena that SparkOwl has not built.",
+        "GetResourceDashboard is an operation of Athena that SparkOwl has not built.",
     )
 
 

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.serving import UNLIMITED, Server, serving, until
 from tests.wire.raw import refusal
 
+from sparkowl.domain.notebook import empty
 from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import model
 
@@ -32,10 +33,10 @@ NEVER_GIVEN: Mapping[str, Callable[[str], bool]] = {
     NOT_FOUND: lambda operation: (
         not operation.endswith(("TagResource", "TagsForResource")) and operation != "UntagResource"
     ),
-    # Of notebooks, which are not built.
+    # Of StartSession.
     "SessionAlreadyExistsException": lambda operation: True,
     # Nothing there is limited in number; calls in a short time are throttled.
-    TOO_MANY: lambda operation: operation == "ListApplicationDPUSizes",
+    TOO_MANY: lambda operation: operation == "ListApplicationDPUSizes" or "Notebook" in operation,
 }
 
 
@@ -108,6 +109,7 @@ START: dict[str, Any] = {"WorkGroup": "spark", "EngineConfiguration": {}}
 NOWHERE: dict[str, Any] = {"SessionId": "nowhere"}
 NO_CALCULATION: dict[str, Any] = {"CalculationExecutionId": "nowhere"}
 TAG = {"Key": "k", "Value": "v"}
+NO_NOTEBOOK: dict[str, Any] = {"NotebookId": "00000000-0000-4000-8000-000000000000"}
 NO_CALCULATIONS = "Calculations are not supported for Apache Spark version 3.5"
 BAD_TOKEN = "NextToken is not one that this operation gave for this request."
 NOT_NULL = "failed to satisfy constraint: Member must not be null"
@@ -269,6 +271,28 @@ ROWS = [
         {"ResourceARN": f"{ACCOUNT}workgroup/sql", "MaxResults": 74},
         "Member must have value greater than or equal to 75",
     ),
+    # --- notebooks; more in test_notebooks.py
+    *(
+        Row(operation, NO_NOTEBOOK | more, "Notebook 00000000-0000-4000-8000-000000000000 is not")
+        for operation, more in (
+            ("ExportNotebook", {}), ("GetNotebookMetadata", {}), ("DeleteNotebook", {}),
+            ("ListNotebookSessions", {}), ("UpdateNotebookMetadata", {"Name": "x"}),
+            ("UpdateNotebook", {"Type": "IPYNB", "Payload": empty()}),
+        )
+    ),
+    Row("CreateNotebook", {"WorkGroup": "closed", "Name": "x"}, "WorkGroup closed is disabled."),
+    Row(
+        "CreateNotebook",
+        {"WorkGroup": "spark35", "Name": "x"},
+        "A notebook is not supported for Apache Spark version 3.5.",
+    ),
+    Row(
+        "ImportNotebook",
+        {"WorkGroup": "spark", "Name": "x", "Type": "IPYNB"},
+        "Exactly one of Payload and NotebookS3LocationUri must be given.",
+    ),
+    Row("ListNotebookMetadata", {"WorkGroup": "nowhere"}, "WorkGroup nowhere is not found."),
+    Row("ListNotebookMetadata", {"WorkGroup": "spark", "NextToken": "x"}, BAD_TOKEN),
     # --- workgroups
     Row("GetWorkGroup", {"WorkGroup": "nowhere"}, "WorkGroup nowhere is not found."),
     Row("UpdateWorkGroup", {"WorkGroup": "nowhere"}, "WorkGroup nowhere is not found."),
@@ -446,7 +470,8 @@ def test_a_refusal_has_awss_code_and_words_and_leaves_nothing_behind(
 
 def rows_of(server: Server) -> dict[str, list[Any]]:
     """All that calls write."""
-    tables = ("workgroups", "sessions", "calculations", "tags", "request_tokens", "drivers")
+    tables = ("workgroups", "sessions", "calculations", "tags", "request_tokens", "drivers",
+              "notebooks", "notebook_versions")  # fmt: skip
 
     def read(tx: Any) -> dict[str, list[Any]]:
         return {

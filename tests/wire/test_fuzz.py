@@ -22,6 +22,7 @@ from tests.wire.answers import require_model
 from tests.wire.raw import send
 
 from sparkowl.domain.engine import ENGINE_VERSIONS
+from sparkowl.domain.notebook import empty
 from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import model
 
@@ -82,6 +83,10 @@ def _furnish(athena: Any) -> dict[str, list[Any]]:
         started = athena.start_session(WorkGroup=group, EngineConfiguration={})
         ids.append(str(started["SessionId"]))
     until(lambda: all(state(athena, each) == "IDLE" for each in ids))
+    books = [
+        athena.create_notebook(WorkGroup="spark", Name=f"book-{number}")["NotebookId"]
+        for number in range(3)
+    ]
     block = athena.start_calculation_execution(SessionId=ids[0], CodeBlock="1")
     return {
         "WorkGroup": ["spark", "primary", *groups],
@@ -94,6 +99,9 @@ def _furnish(athena: Any) -> dict[str, list[Any]]:
         "Classifications": [[{"Name": "spark-defaults", "Properties": {"spark.task.cpus": "1"}}]],
         "MaxConcurrentDpus": [2, 60],
         "CodeBlock": ["1", "fail x", "hang", "die x"],
+        "NotebookId": books,
+        "Payload": [empty(), empty() + " ", "{}", '{"nbformat": 4, "nbformat_minor": 5}'],
+        "NotebookS3LocationUri": ["s3://sparkowl-results/gone", "s3://nowhere/x", "S3:///"],
         "Key": ["a", "b", "ü", "aws:x"],
         "Value": ["", "x y"],
     }
@@ -110,6 +118,11 @@ def meaningful(draw: st.DrawFn, shape: Shape, known: dict[str, list[Any]]) -> An
     # A token that is made up is refused at once; so is one code block in two places.
     if "NextToken" in value and draw(st.integers(0, 9)):
         del value["NextToken"]
+    if {"Payload", "NotebookS3LocationUri"} <= set(value) and draw(st.integers(0, 9)):
+        del value["NotebookS3LocationUri"]
+    # Of another session, or of none that is there.
+    if "Payload" in value and "SessionId" in value and draw(st.integers(0, 3)):
+        del value["SessionId"]
     if "CodeBlock" in value and draw(st.integers(0, 9)):
         value.pop("CalculationConfiguration", None)
     return _enlivened(draw, value, shape, known)
@@ -158,6 +171,10 @@ def test_a_valid_input_succeeds_or_is_refused_for_a_reason_that_the_model_knows(
         if operation == "DeleteWorkGroup" and request["WorkGroup"] != "primary":
             request = request | {"WorkGroup": f"fuzzed-{next(number)}"}
             place.server.client().create_work_group(Name=request["WorkGroup"])
+        if operation in {"CreateNotebook", "ImportNotebook", "UpdateNotebookMetadata"}:
+            request = request | {"Name": f"fuzzed-{next(number)}"}
+        if operation == "DeleteNotebook":
+            request = request | {"NotebookId": new_notebook(place, f"gone-{next(number)}")}
         if operation == "StartCalculationExecution" and next(number) % 2:
             request = request | {"SessionId": idle_session(place.server.client())}
 
@@ -171,6 +188,11 @@ def test_a_valid_input_succeeds_or_is_refused_for_a_reason_that_the_model_knows(
     check()
     # Else the test would prove little.
     assert succeeded
+
+
+def new_notebook(place: Place, name: str) -> str:
+    made = place.server.client().create_notebook(WorkGroup="spark", Name=name)
+    return str(made["NotebookId"])
 
 
 def idle_session(athena: Any) -> str:
@@ -193,6 +215,11 @@ def read_back(place: Place, operation: str, request: dict[str, Any], found: dict
         athena.list_work_groups()
         if operation == "CreateWorkGroup":
             athena.delete_work_group(WorkGroup=name)
+    elif operation in {"CreateNotebook", "ImportNotebook"}:
+        athena.export_notebook(NotebookId=found["NotebookId"])
+        athena.list_notebook_metadata(WorkGroup=request["WorkGroup"])
+    elif operation in {"UpdateNotebook", "UpdateNotebookMetadata"}:
+        athena.export_notebook(NotebookId=request["NotebookId"])
     elif operation == "TagResource":
         athena.list_tags_for_resource(ResourceARN=request["ResourceARN"])
     elif operation == "StartCalculationExecution":

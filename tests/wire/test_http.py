@@ -164,7 +164,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> N
 
     connection.putrequest("POST", "/")
     connection.putheader("X-Amz-Target", TARGET)
-    connection.putheader("Content-Length", str(16 * 1024 * 1024 + 1))
+    connection.putheader("Content-Length", str(32 * 1024 * 1024 + 1))
     connection.endheaders()
     answer = connection.getresponse()
     found = json.loads(answer.read())
@@ -172,13 +172,13 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> N
 
     assert (answer.status, found["__type"]) == (413, "RequestEntityTooLargeException")
     assert found["Message"] == (
-        "The request body has 16777217 bytes; at most 16777216 are allowed."
+        "The request body has 33554433 bytes; at most 33554432 are allowed."
     )
 
 
 def test_a_body_without_a_length_is_refused_once_it_is_over_the_limit(server: Server) -> None:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
-    chunks = (b"x" * 1_000_000 for _ in range(18))
+    chunks = (b"x" * 1_000_000 for _ in range(35))
 
     # It may be refused while we are still sending.
     with suppress(BrokenPipeError, ConnectionResetError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-#: What a user does in a workgroup: sessions, calculations, and to look at the workgroup itself.
+#: What a user does in a workgroup: sessions, calculations, notebooks, and to look at the workgroup
+#: itself.
 _IN_WORK_GROUP: Final = (
     "athena:GetWorkGroup",
     "athena:StartSession",
@@ -16,6 +17,7 @@ _IN_WORK_GROUP: Final = (
     "athena:GetCalculationExecution*",
     "athena:ListCalculationExecutions",
     "athena:StopCalculationExecution",
+    "athena:*Notebook*",
     "athena:ListTagsForResource",
 )
 #: On sessions only: the workgroup's own tags are its operator's.

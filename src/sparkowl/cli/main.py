@@ -9,7 +9,18 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sparkowl import __version__
-from sparkowl.cli import backup, clients, doctor, engines, keys, run, serve, sessions, usage
+from sparkowl.cli import (
+    backup,
+    clients,
+    doctor,
+    engines,
+    keys,
+    notebooks,
+    run,
+    serve,
+    sessions,
+    usage,
+)
 from sparkowl.cli.options import DataDir, err
 
 cli = typer.Typer(
@@ -21,6 +32,7 @@ cli = typer.Typer(
 cli.command()(serve.serve)
 cli.command()(run.run)
 cli.add_typer(sessions.app, name="sessions")
+cli.add_typer(notebooks.app, name="notebooks")
 cli.add_typer(engines.app, name="engines")
 cli.command()(usage.usage)
 cli.add_typer(keys.app, name="keys")

@@ -31,8 +31,9 @@ class LimitsSection(Section):
     queue_length: int = Field(100, ge=1)
     """Sessions that may wait; further ones are refused."""
 
-    request_body_bytes: int = Field(16 * 1024 * 1024, ge=1024)
-    """Largest body of an API request. Objects are not limited by it."""
+    request_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    """Largest body of an API request. Objects are not limited by it. A notebook of the largest size
+    (10 MiB) takes up to three times that where a client writes JSON in ASCII, as boto3 does."""
 
 
 class RateSection(Section):

@@ -95,10 +95,10 @@ def require_calculations(engine_version: str, allowed: frozenset[str]) -> None:
         )
 
 
-def require_notebooks(engine_version: str) -> None:
-    """Raise where AWS has no notebooks."""
+def require_notebooks(engine_version: str, what: str = "NotebookVersion") -> None:
+    """Raise where AWS has no notebooks; ``what`` was asked for."""
     if not SPARK_ENGINES[engine_version].notebooks:
-        raise InvalidRequest(f"NotebookVersion is not supported for {engine_version}.")
+        raise InvalidRequest(f"{what} is not supported for {engine_version}.")
 
 
 def merged(

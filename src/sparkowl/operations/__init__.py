@@ -7,7 +7,15 @@ supervisor; it never touches a driver, and nothing here knows HTTP.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from sparkowl.operations import calculations, executors, sessions, starting, tags, workgroups
+from sparkowl.operations import (
+    calculations,
+    executors,
+    notebooks,
+    sessions,
+    starting,
+    tags,
+    workgroups,
+)
 from sparkowl.operations.context import Context
 
 Operation = Callable[[Context, Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -25,6 +33,15 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GetCalculationExecutionCode": calculations.get_calculation_execution_code,
     "ListCalculationExecutions": calculations.list_calculation_executions,
     "StopCalculationExecution": calculations.stop_calculation_execution,
+    "CreateNotebook": notebooks.create_notebook,
+    "ImportNotebook": notebooks.import_notebook,
+    "ExportNotebook": notebooks.export_notebook,
+    "GetNotebookMetadata": notebooks.get_notebook_metadata,
+    "ListNotebookMetadata": notebooks.list_notebook_metadata,
+    "UpdateNotebook": notebooks.update_notebook,
+    "UpdateNotebookMetadata": notebooks.update_notebook_metadata,
+    "DeleteNotebook": notebooks.delete_notebook,
+    "ListNotebookSessions": notebooks.list_notebook_sessions,
     "CreateWorkGroup": workgroups.create_work_group,
     "UpdateWorkGroup": workgroups.update_work_group,
     "DeleteWorkGroup": workgroups.delete_work_group,

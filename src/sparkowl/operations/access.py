@@ -5,8 +5,8 @@ all of Spark's operations on workgroups; Service Authorization Reference, "Amazo
 workgroup is found is the table :data:`RULES`; what some requests need besides is :data:`FURTHER`.
 
 Whoever is refused must not learn what exists. A workgroup that is named in the request is checked
-by its name, there or not. A session or calculation that is not there is checked as one in the
-workgroup ``*``: only who may act in every workgroup is told that it is unknown. (Where a policy
+by its name, there or not. A session, calculation or notebook that is not there is checked as one in
+the workgroup ``*``: only who may act in every workgroup is told that it is unknown. (Where a policy
 allows every workgroup and denies some, the two answers differ; to tell them apart one has to guess
 an id of 122 random bits.)
 """
@@ -24,7 +24,8 @@ from sparkowl.domain.conditions import NO_TAGS, Tags
 from sparkowl.domain.errors import AccessDenied
 from sparkowl.domain.policy import ROOT
 from sparkowl.operations.context import Context
-from sparkowl.store import calculations, sessions, tags
+from sparkowl.operations.importing import place_of
+from sparkowl.store import calculations, notebooks, sessions, tags
 
 Input = Mapping[str, Any]
 
@@ -55,8 +56,8 @@ class Guard:
     """Finds what calls are about, and refuses those that their caller's policy does not allow."""
 
     def __init__(self) -> None:
-        #: A session stays in its workgroup, and a calculation in its session: once read, always
-        #: true. Saves a read for each poll.
+        #: A session or notebook stays in its workgroup, and a calculation in its session: once
+        #: read, always true. Saves a read for each poll.
         self._work_groups: dict[str, str] = {}
 
     async def target(self, ctx: Context, operation: str, request: Input) -> Target:
@@ -120,6 +121,11 @@ async def _by_calculation(guard: Guard, ctx: Context, request: Input) -> Target:
     return Target(ctx.account.work_group(found or _EVERY))
 
 
+async def _by_notebook(guard: Guard, ctx: Context, request: Input) -> Target:
+    found = await guard.work_group_of(ctx, request["NotebookId"], notebooks.work_group_of)
+    return Target(ctx.account.work_group(found or _EVERY))
+
+
 async def _by_arn(guard: Guard, ctx: Context, request: Input) -> Target:
     """A session is known by two names: its own ARN, and that of the workgroup it is really in."""
     named = ctx.account.parse(request["ResourceARN"])
@@ -165,6 +171,16 @@ def _update_work_group(
     yield from _write_outputs(updates.get("ResultConfigurationUpdates", {}))
 
 
+def _import_notebook(
+    ctx: Context, tx: Connection, request: Input, target: Target
+) -> Iterator[Permission]:
+    """The server itself reads it there, so it must not be sent where the caller may not."""
+    uri = request.get("NotebookS3LocationUri")
+    if uri is not None:
+        bucket, key = place_of(uri, "NotebookS3LocationUri")
+        yield Permission("s3:GetObject", Target(f"arn:aws:s3:::{bucket}/{key}"))
+
+
 def _pass_role(role: str | None) -> Iterator[Permission]:
     if role:
         yield Permission("iam:PassRole", Target(role))
@@ -205,6 +221,15 @@ RULES: Final[Mapping[str, Rule]] = {
     "GetCalculationExecutionCode": _by_calculation,
     "ListCalculationExecutions": _by_session,
     "StopCalculationExecution": _by_calculation,
+    "CreateNotebook": _by_work_group,
+    "ImportNotebook": _by_work_group,
+    "ExportNotebook": _by_notebook,
+    "GetNotebookMetadata": _by_notebook,
+    "ListNotebookMetadata": _by_work_group,
+    "UpdateNotebook": _by_notebook,
+    "UpdateNotebookMetadata": _by_notebook,
+    "DeleteNotebook": _by_notebook,
+    "ListNotebookSessions": _by_notebook,
     "CreateWorkGroup": _by_name,
     "GetWorkGroup": _by_work_group,
     "UpdateWorkGroup": _by_work_group,
@@ -219,6 +244,7 @@ RULES: Final[Mapping[str, Rule]] = {
 #: Operation to what some of its requests need besides ``athena:<operation>``.
 FURTHER: Final[Mapping[str, Further]] = {
     "StartSession": _start_session,
+    "ImportNotebook": _import_notebook,
     "CreateWorkGroup": _create_work_group,
     "UpdateWorkGroup": _update_work_group,
 }

@@ -30,6 +30,8 @@ class Pages:
     request: Mapping[str, Any]
     #: Rows on a page when MaxResults is not given.
     default: int
+    #: The most that a page may have, whatever MaxResults is; None: as many as MaxResults may be.
+    most: int | None = None
 
     def page(
         self, fetch: Callable[[Any, int], Sequence[T]], position: Callable[[T], Any]
@@ -43,6 +45,8 @@ class Pages:
         token = self.request.get("NextToken")
         after = None if token is None else _open(self.key, scope, token)
         limit = self.request.get("MaxResults", self.default)
+        if self.most is not None:
+            limit = min(limit, self.most)
         rows = fetch(after, limit + 1)
         if len(rows) <= limit:
             return rows, None

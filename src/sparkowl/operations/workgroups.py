@@ -17,7 +17,7 @@ from sparkowl.domain.ids import SessionId
 from sparkowl.domain.reason import Code, explain
 from sparkowl.operations.context import Context
 from sparkowl.operations.paging import Pages
-from sparkowl.store import sessions, workgroups
+from sparkowl.store import notebooks, sessions, workgroups
 from sparkowl.store import tags as tag_rows
 
 Input = Mapping[str, Any]
@@ -72,9 +72,10 @@ async def update_work_group(ctx: Context, request: Input) -> Output:
 
 
 async def delete_work_group(ctx: Context, request: Input) -> Output:
-    """Delete a workgroup without live sessions; with RecursiveDeleteOption these are ended.
+    """Delete a workgroup without live sessions and notebooks; with RecursiveDeleteOption, with
+    them: the sessions are ended, the notebooks are gone.
 
-    What has ended stays readable by its id.
+    Sessions that have ended stay readable by their ids.
     """
     name = request["WorkGroup"]
     if name == domain.PRIMARY:
@@ -89,15 +90,13 @@ async def delete_work_group(ctx: Context, request: Input) -> Output:
             for session in sessions.list_live(tx, name)
             if session.state is not session_domain.State.TERMINATING
         ]
-        if live and not request.get("RecursiveDeleteOption"):
-            raise InvalidRequest(
-                f"WorkGroup {name} is not empty: {len(live)} of its sessions are live. End them, "
-                "or set RecursiveDeleteOption."
-            )
+        if not request.get("RecursiveDeleteOption"):
+            _require_empty(name, len(live), notebooks.count(tx, name))
         for session_id in live:
             reason = explain(Code.USER, "Its WorkGroup was deleted.")
             event = session_domain.Event.TERMINATE_ASKED
             sessions.change(tx, session_id, event, at=now, reason=reason)
+        notebooks.delete_all(tx, name)
         workgroups.delete_work_group(tx, name)
         tag_rows.clear(tx, Resource(name).key)
         return live
@@ -105,6 +104,19 @@ async def delete_work_group(ctx: Context, request: Input) -> Output:
     for session_id in await ctx.store.write(write):
         ctx.wake(session_id)
     return {}
+
+
+def _require_empty(name: str, live: int, kept: int) -> None:
+    if live:
+        raise InvalidRequest(
+            f"WorkGroup {name} is not empty: {live} of its sessions are live. End them, "
+            "or set RecursiveDeleteOption."
+        )
+    if kept:
+        raise InvalidRequest(
+            f"WorkGroup {name} is not empty: it has {kept} notebooks. Delete them, "
+            "or set RecursiveDeleteOption."
+        )
 
 
 async def get_work_group(ctx: Context, request: Input) -> Output:

@@ -173,6 +173,28 @@ def list_page(
     return [_session(row) for row in connection.execute(query)]
 
 
+def list_of_notebook(
+    connection: Connection,
+    notebook_id: str,
+    states: Collection[State],
+    *,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> Sequence[Session]:
+    """The sessions of a notebook that have not ended, in these states; otherwise as a page of
+    :func:`list_page`."""
+    query = (
+        select(tables.sessions)
+        .where(_t.notebook_id == notebook_id, _t.ended_at.is_(None))
+        .where(_t.state.in_([str(state) for state in states]))
+        .order_by(_t.created_at.desc(), _t.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(_older(after))
+    return [_session(row) for row in connection.execute(query)]
+
+
 def _older(after: tuple[int, str]) -> ColumnElement[bool]:
     return tuple_(_t.created_at, _t.id) < after
 

@@ -191,6 +191,8 @@ notebooks = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("modified_at", BigInteger, nullable=False),
     Index("notebooks_by_name", "work_group", "name", unique=True),
+    # ListNotebookMetadata.
+    Index("notebooks_by_age", "work_group", "created_at", "id"),
 )
 
 #: Every save of a notebook. What is read is the last one.

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("notebooks_by_name", "notebooks", ["work_group", "name"], unique=True)
+    op.create_index("notebooks_by_age", "notebooks", ["work_group", "created_at", "id"])
     op.create_table(
         "notebook_versions",
         sa.Column("notebook_id", Words(36), nullable=False),
