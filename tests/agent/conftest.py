@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -177,7 +177,9 @@ class Calculation:
 class Driver:
     """An agent that was started, as its launcher and the server see it."""
 
-    def __init__(self, base: Path, spec: DriverSpec, environment: dict[str, str]) -> None:
+    def __init__(
+        self, base: Path, spec: DriverSpec, environment: dict[str, str], command: Sequence[str]
+    ) -> None:
         self.base = base
         self.spec = spec
         self.run_dir = Path(spec.run_dir)
@@ -185,7 +187,7 @@ class Driver:
         self.server = ServerSide(self.run_dir / "server-url", spec.driver_id, spec.token)
         with (base / "agent.log").open("wb") as log:
             self.agent = subprocess.Popen(
-                [sys.executable, "-m", "sparkowl.agent", spec.driver_id],
+                [sys.executable, *command, spec.driver_id],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -324,10 +326,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts drivers; what still runs at the end is killed."""
     started: list[Driver] = []
 
-    def start_one(environment: dict[str, str] | None = None, **changes: Any) -> Driver:
+    def start_one(
+        environment: dict[str, str] | None = None,
+        command: Sequence[str] = ("-m", "sparkowl.agent"),
+        **changes: Any,
+    ) -> Driver:
         base = tmp_path_factory.mktemp("driver")
         spec = replace(_spec(base), **changes)
-        driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}))
+        driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)
         started.append(driver)
         return driver
 
