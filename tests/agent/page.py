@@ -31,6 +31,11 @@ sys.exit(main(program))
 
 
 def adopt(driver: Driver, **changes: object) -> None:
+    send_adopt(driver, **changes)
+    driver.server.first(Adopted)
+
+
+def send_adopt(driver: Driver, **changes: object) -> None:
     values = {
         "session_id": "s-1",
         "work_group": "spark",
@@ -42,7 +47,6 @@ def adopt(driver: Driver, **changes: object) -> None:
         "notebook": "n.ipynb",
     }
     driver.server.send(Adopt(**(values | changes)))  # type: ignore[arg-type]
-    driver.server.first(Adopted)
 
 
 class Page:
@@ -66,6 +70,9 @@ class Page:
     def ask(self, what: str, **values: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.do("ask", what=what, **values)
         return answer
+
+    def asking(self, what: str) -> Future[dict[str, Any]]:
+        return self._hands.submit(self.ask, what)
 
     def here(self) -> bool:
         """Whether it serves."""
