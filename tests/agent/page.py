@@ -16,7 +16,9 @@ from sparkowl.agent.messages import Adopt, Adopted, Cell
 if TYPE_CHECKING:
     from tests.agent.conftest import Calculation, Driver, Start
 
-STANDIN = "standin.py"
+_FILE = Path(__file__).with_name("standin.py")
+#: Of its command line; its name alone is also in the agent's.
+STANDIN = f"{_FILE.name} "
 TOKEN = "the token of Jupyter"
 BASE = "/notebooks/s-1/"
 
@@ -25,7 +27,7 @@ AGENT = f"""
 import sys
 from sparkowl.agent.__main__ import main
 from sparkowl.agent.notebooks import Program
-program = Program(command=({sys.executable!r}, {str(Path(__file__).with_name(STANDIN))!r}))
+program = Program(command=({sys.executable!r}, {str(_FILE)!r}))
 sys.exit(main(program))
 """
 

@@ -84,6 +84,8 @@ class StandIn:
         if self._client is None:
             self._client = AsyncKernelClient()
             self._client.load_connection_file(self._told[0]["connection_file"])
+            # As the kernel has it, which starts in the folder above.
+            self._client.ip = f"../{self._client.ip}"
             self._client.start_channels(stdin=False, hb=False, control=False, iopub=False)
             self._tasks.add(asyncio.create_task(self._hear_replies(self._client)))
         return self._client

@@ -201,7 +201,6 @@ def test_a_cell_that_its_page_does_not_send_ends_by_itself(page: Page) -> None:
             "stop_on_error is true or false.",
         ),
         ("save", {"payload": {}}, "payload is a text."),
-        ("save", {"payload": "{}", "base": "1"}, "base is the number of a version, or null."),
         ("tea", {}, "Nobody here answers 'tea'."),
     ],
 )

@@ -96,7 +96,8 @@ for act in (
     lambda: os.rename({folder!r}, {folder + ".away"!r}),
     lambda: os.unlink({folder + "/s"!r}),
     lambda: open("/proc/{pid}/mem", "rb"),
-    lambda: os.listdir("/proc/{pid}/fd"),
+    lambda: os.readlink("/proc/{pid}/fd/0"),
+    lambda: open("/proc/{pid}/environ", "rb").read(),
 ):
     try:
         done.append(act())

@@ -64,10 +64,8 @@ class Clerk:
         return await self._shelf.notebook()
 
     async def save(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        base = asked.get("base")
-        if base is not None and (isinstance(base, bool) or not isinstance(base, int)):
-            raise DeskError(400, "base is the number of a version, or null.")
-        return await self._shelf.save(_text(asked, "payload"), base)
+        # Whatever it was made from: the server keeps every version.
+        return await self._shelf.save(_text(asked, "payload"))
 
     async def progress(self, _asked: Mapping[str, Any]) -> dict[str, Any]:
         running = self._runner.running

@@ -11,7 +11,6 @@ import fcntl
 import os
 import secrets
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -91,9 +90,6 @@ class Folder:
         if run_as is not None:
             os.chown(self.jupyter, run_as.uid, run_as.gid)
         self.jupyter_socket.unlink(missing_ok=True)
-        # The connection file names the kernel's sockets relative to where the kernel started.
-        with suppress(FileExistsError):
-            (self.jupyter / self.kernel.name).symlink_to(self.kernel)
 
     @property
     def readable(self) -> tuple[str, ...]:

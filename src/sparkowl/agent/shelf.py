@@ -1,13 +1,15 @@
 """The session's notebook, fetched from the server and saved there.
 
 Over HTTP, at the address that the link dials, with the link's token:
-``GET`` and ``PUT /_sparkowl/drivers/<driver id>/notebook``.
+``GET`` and ``PUT /_sparkowl/drivers/<driver id>/notebook``. The server's times are seconds since
+the epoch, ours here ISO 8601.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -43,21 +45,21 @@ class Shelf:
         :class:`DeskError` with the server's own status and words where it refuses, 503 where it
         cannot be reached.
         """
-        return await asyncio.to_thread(self._ask, "GET", None, "")
+        return await asyncio.to_thread(self._ask, "GET", None)
 
-    async def save(self, payload: str, base: int | None) -> dict[str, Any]:
-        """Save it; ``modified_at`` and ``version``. ``base`` is the version it was made from."""
-        query = "" if base is None else f"?base={base}"
-        # Half a character is possible in JSON, and not in UTF-8.
-        return await asyncio.to_thread(self._ask, "PUT", payload.encode("utf-8", "replace"), query)
+    async def save(self, payload: str) -> dict[str, Any]:
+        """Save it; ``modified_at`` and ``version``."""
+        body = json.dumps({"payload": payload}, ensure_ascii=False)
+        # Half a character is possible in Python's text, and not in UTF-8.
+        return await asyncio.to_thread(self._ask, "PUT", body.encode("utf-8", "replace"))
 
-    def _ask(self, method: str, body: bytes | None, query: str) -> dict[str, Any]:
+    def _ask(self, method: str, body: bytes | None) -> dict[str, Any]:
         try:
             # Read each time: a server that starts again may listen elsewhere.
             server = self._url_file.read_text().strip().rstrip("/")
             request = Request(  # noqa: S310 - the server's own address, http or https
                 # ws:// becomes http://, wss:// https://.
-                "http" + server.removeprefix("ws") + self._path + query,
+                "http" + server.removeprefix("ws") + self._path,
                 data=body,
                 method=method,
                 headers={
@@ -66,15 +68,18 @@ class Shelf:
                 },
             )
             with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-                found = json.loads(answer.read(LONGEST_FRAME))
+                return _with_time(json.loads(answer.read(LONGEST_FRAME)))
         except HTTPError as error:
             with error:
                 raise _refused(error.code, error.read(LONGEST_FRAME)) from error
-        except (URLError, HTTPException, OSError, ValueError) as error:
+        except (URLError, HTTPException, OSError, ValueError, TypeError, KeyError) as error:
+            # Also when somebody else listens on its port meanwhile.
             raise DeskError(503, _AWAY) from error
-        if not isinstance(found, dict):
-            raise DeskError(503, _AWAY)
-        return found
+
+
+def _with_time(answer: dict[str, Any]) -> dict[str, Any]:
+    at = datetime.fromtimestamp(answer["modified_at"], UTC)
+    return answer | {"modified_at": at.isoformat()}
 
 
 def _refused(status: int, body: bytes) -> DeskError:
@@ -84,8 +89,7 @@ def _refused(status: int, body: bytes) -> DeskError:
     text = body.decode(errors="replace").strip()
     try:
         said = json.loads(text)
-        # An error of the API has its sentence there.
-        text = str(said.get("message") or said.get("Message") or text)
-    except (ValueError, AttributeError):
+        text = str(said["message"])
+    except (ValueError, TypeError, KeyError):
         pass
     return DeskError(status, text[:_WHY_LIMIT] or f"The server answered {status}.")
