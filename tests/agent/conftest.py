@@ -293,12 +293,13 @@ def _environment(driver_id: str) -> dict[str, str]:
     }
 
 
-def _spec(base: Path) -> DriverSpec:
+def driver_spec(base: Path, **changes: Any) -> DriverSpec:
+    """A driver's spec in a folder, with the folders that it names."""
     run_dir, buckets = base / "run", base / "buckets"
     for folder in (run_dir, buckets / "lake", base / "cache", base / "results"):
         folder.mkdir(parents=True)
     (base / "server.key").write_text("the server's secret")
-    return DriverSpec(
+    spec = DriverSpec(
         driver_id=str(uuid4()),
         token="the driver's token",
         run_dir=str(run_dir),
@@ -319,6 +320,7 @@ def _spec(base: Path) -> DriverSpec:
             hidden=(str(base),), readable=(), writable=(str(run_dir), str(buckets))
         ),
     )
+    return replace(spec, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +334,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         **changes: Any,
     ) -> Driver:
         base = tmp_path_factory.mktemp("driver")
-        spec = replace(_spec(base), **changes)
+        spec = driver_spec(base, **changes)
         driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)
         started.append(driver)
         return driver

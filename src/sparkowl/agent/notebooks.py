@@ -57,14 +57,17 @@ class Notebooks:
         program: Program,
         answers: Mapping[str, Answer],
         page_closed: Callable[[], None],
+        first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
-        """``page_closed`` is called when the process is gone, and with it whoever asked."""
+        """``page_closed`` is called when the process is gone, and with it whoever asked;
+        ``first_pause_s`` after the first of several deaths it begins again, then ever later."""
         self._spec = spec
         self._folder = folder
         self._reaper = reaper
         self._program = program
         self._answers = answers
         self._page_closed = page_closed
+        self._first_pause_s = first_pause_s
         #: What it serves; None: it is not known yet.
         self._serves: Adopt | None = None
         self._wanted = asyncio.Event()
@@ -111,7 +114,7 @@ class Notebooks:
                 continue
             log.warning("%s", how)
             short_lives = short_lives + 1 if time.monotonic() - began < _SHORT_LIFE_S else 1
-            await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (short_lives - 1))
+            await asyncio.sleep(self._first_pause_s * 2 ** (short_lives - 1))
         log.error("The Jupyter process died %s times in a row: no notebook.", short_lives)
 
     async def _one_life(self) -> str:
