@@ -176,6 +176,16 @@ def test_an_interrupt_stops_a_calculation_of_the_api_as_well(page: Page) -> None
     assert page.driver.end(running).outcome == "canceled"
 
 
+def test_an_interrupt_before_the_page_sent_its_cell_does_the_kernel_no_harm(page: Page) -> None:
+    page.driver.run("kept = 6")
+    page.run("lost = 2", sends=False)
+    calculation = page.let("lost = 2")
+    eventually(lambda: page.ask("progress")["answer"]["running"] is not None)
+    page.ask("interrupt")
+    assert page.driver.end(calculation).outcome == "canceled"
+    assert page.driver.run("kept").value == "6"
+
+
 def test_an_interrupt_of_nothing_changes_nothing(page: Page) -> None:
     page.driver.run("kept = 5")
     assert page.ask("interrupt")["answer"] == {}
