@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -177,7 +177,9 @@ class Calculation:
 class Driver:
     """An agent that was started, as its launcher and the server see it."""
 
-    def __init__(self, base: Path, spec: DriverSpec, environment: dict[str, str]) -> None:
+    def __init__(
+        self, base: Path, spec: DriverSpec, environment: dict[str, str], command: Sequence[str]
+    ) -> None:
         self.base = base
         self.spec = spec
         self.run_dir = Path(spec.run_dir)
@@ -185,7 +187,7 @@ class Driver:
         self.server = ServerSide(self.run_dir / "server-url", spec.driver_id, spec.token)
         with (base / "agent.log").open("wb") as log:
             self.agent = subprocess.Popen(
-                [sys.executable, "-m", "sparkowl.agent", spec.driver_id],
+                [sys.executable, *command, spec.driver_id],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -291,12 +293,13 @@ def _environment(driver_id: str) -> dict[str, str]:
     }
 
 
-def _spec(base: Path) -> DriverSpec:
+def driver_spec(base: Path, **changes: Any) -> DriverSpec:
+    """A driver's spec in a folder, with the folders that it names."""
     run_dir, buckets = base / "run", base / "buckets"
     for folder in (run_dir, buckets / "lake", base / "cache", base / "results"):
         folder.mkdir(parents=True)
     (base / "server.key").write_text("the server's secret")
-    return DriverSpec(
+    spec = DriverSpec(
         driver_id=str(uuid4()),
         token="the driver's token",
         run_dir=str(run_dir),
@@ -317,6 +320,7 @@ def _spec(base: Path) -> DriverSpec:
             hidden=(str(base),), readable=(), writable=(str(run_dir), str(buckets))
         ),
     )
+    return replace(spec, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -324,10 +328,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts drivers; what still runs at the end is killed."""
     started: list[Driver] = []
 
-    def start_one(environment: dict[str, str] | None = None, **changes: Any) -> Driver:
+    def start_one(
+        environment: dict[str, str] | None = None,
+        command: Sequence[str] = ("-m", "sparkowl.agent"),
+        **changes: Any,
+    ) -> Driver:
         base = tmp_path_factory.mktemp("driver")
-        spec = replace(_spec(base), **changes)
-        driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}))
+        spec = driver_spec(base, **changes)
+        driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)
         started.append(driver)
         return driver
 

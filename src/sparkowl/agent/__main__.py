@@ -10,14 +10,19 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import DriverSpec
 from sparkowl.agent.processes import adopt_orphans, first_to_go, mark
 from sparkowl.agent.signs import variables
 
+if TYPE_CHECKING:
+    from sparkowl.agent.notebooks import Program
 
-def main() -> int:
+
+def main(jupyter: Program | None = None) -> int:
+    """Be the agent, until its driver ends; ``jupyter`` is another program than our own."""
     started_at = time.time()
     os.umask(0o077)
     spec = DriverSpec.from_json(sys.stdin.read())
@@ -32,10 +37,10 @@ def main() -> int:
     adopt_orphans()
     first_to_go()
     mark(folder.root)
-    return _serve(spec, started_at)
+    return _serve(spec, started_at, jupyter)
 
 
-def _serve(spec: DriverSpec, started_at: float) -> int:
+def _serve(spec: DriverSpec, started_at: float, jupyter: Program | None) -> int:
     from sparkowl.agent.launch import DriverLost, Launched, launch
 
     outcome: Launched | DriverLost
@@ -48,13 +53,14 @@ def _serve(spec: DriverSpec, started_at: float) -> int:
     import logging
 
     from sparkowl.agent.agent import Agent, report_failure
+    from sparkowl.agent.notebooks import Program
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     async def run() -> int:
         if isinstance(outcome, DriverLost):
             return await report_failure(spec, outcome)
-        return await Agent(spec, outcome).run()
+        return await Agent(spec, outcome, jupyter or Program()).run()
 
     return asyncio.run(run())
 

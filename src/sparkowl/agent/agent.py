@@ -12,15 +12,18 @@ import logging
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from sparkowl.agent import jvm
-from sparkowl.agent.channel import Channel
-from sparkowl.agent.driver import Driver
-from sparkowl.agent.executors import ExecutorWatch
-from sparkowl.agent.folder import Folder, write_plain
-from sparkowl.agent.launch import DriverLost, Launched
+from sparkowl.agent.cells import Cells
+from sparkowl.agent.clerk import Clerk
+from sparkowl.agent.executors import ExecutorWatch, Roster
+from sparkowl.agent.executors import report as report_executors
+from sparkowl.agent.folder import Folder
+from sparkowl.agent.generation import Generation
+from sparkowl.agent.launch import DriverLost, Launched, launch
 from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.link import Link, ServerAway, ServerGone
 from sparkowl.agent.messages import (
@@ -30,14 +33,16 @@ from sparkowl.agent.messages import (
     Command,
     DriverSpec,
     Failed,
-    Outcome,
     Ready,
+    Restarted,
     Run,
     Stop,
 )
+from sparkowl.agent.notebooks import Notebooks, Program
 from sparkowl.agent.outbox import Outbox
+from sparkowl.agent.reaper import Reaper
 from sparkowl.agent.runner import Runner
-from sparkowl.agent.spark import SparkLine, SparkUnreachable
+from sparkowl.agent.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +51,19 @@ _LAST_WORDS_S: Final = 10.0
 #: ...and after it was asked to stop, which shall be quick.
 _PARTING_WORDS_S: Final = 0.5
 _TIDY_EVERY_S: Final = 10.0
+_RESTARTED: Final = "The kernel was restarted."
 
 
 class Agent:
-    def __init__(self, spec: DriverSpec, launched: Launched) -> None:
+    def __init__(self, spec: DriverSpec, launched: Launched, jupyter: Program) -> None:
         self._spec = spec
         self._launched = launched
         self._folder = Folder(Path(spec.run_dir))
-        self._driver = Driver(spec, launched)
+        self._reaper = Reaper()
+        self._generation = Generation(spec, launched, self._reaper)
         self._leftovers = Leftovers()
         self._outbox = Outbox(self._folder.outbox, self._leftovers)
-        self._spark = SparkLine(self._folder.gateway)
-        self._runner: Runner | None = None
+        self._roster = Roster()
         #: Commands that need a driver that is up.
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         self._stop = asyncio.Event()
@@ -69,20 +75,46 @@ class Agent:
             on_command=self._on_command,
             gives_up_at=self._gives_up_at,
         )
+        self._cells = Cells(self._outbox)
+        self._runner = Runner(
+            cells=self._cells,
+            outbox=self._outbox,
+            leftovers=self._leftovers,
+            tell=self._link.tell,
+            spool=self._folder.spool,
+            limit_bytes=spec.output_limit_bytes,
+        )
+        self._notebooks = Notebooks(
+            spec,
+            self._folder,
+            self._reaper,
+            jupyter,
+            Clerk(
+                cells=self._cells,
+                runner=self._runner,
+                shelf=Shelf(spec.driver_id, spec.token, self._folder.server_url),
+                interrupt=self._interrupt,
+                restart=self._restarted,
+            ).answers,
+            self._runner.page_closed,
+        )
+        #: Whose driver it is; None: nobody's yet.
+        self._adopted: Adopt | None = None
+        #: Adoption and restart exclude each other.
+        self._changing = asyncio.Lock()
+        self._restart_asked = asyncio.Event()
+        self._restarts = asyncio.Condition()
 
     async def run(self) -> int:
         """Serve until stopped or lost; the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
-        self._driver.watch()
-        watching = asyncio.create_task(self._driver.watch_memory(), name="memory")
+        self._reaper.watch()
         link = asyncio.create_task(self._link.run(), name="link")
         try:
             return await self._until_the_end(link)
         finally:
-            watching.cancel()
-            await self._driver.stop()
-            self._spark.close()
+            await self._generation.stop()
             await self._link.close()
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
@@ -115,8 +147,8 @@ class Agent:
         raise AssertionError("serving and the link only end by an exception")
 
     async def _stopped(self, reason: str) -> int:
-        self._abort("canceled", reason)
-        await self._driver.stop()
+        self._runner.abort("canceled", reason)
+        await self._generation.stop()
         await self._outbox.emptied(_PARTING_WORDS_S)
         self._say_why(reason)
         return 0
@@ -125,24 +157,20 @@ class Agent:
         """Nobody hears the last facts now: they stay in the outbox, where the next server looks."""
         self._say_why(reason)
         self._report_end(reason, "SERVER")
-        await self._driver.stop()
+        await self._generation.stop()
         return 0
 
     async def _failed(self, reason: str, code: str) -> int:
         """The calculation's end first, then the driver's: that is the order in which they count."""
         self._say_why(reason)
         self._report_end(reason, code)
-        await self._driver.stop()
+        await self._generation.stop()
         await self._outbox.emptied(_LAST_WORDS_S)
         return 1
 
     def _report_end(self, reason: str, code: str) -> None:
-        self._abort("failed", f"Calculation ended with its session [{code}] {reason}")
+        self._runner.abort("failed", f"Calculation ended with its session [{code}] {reason}")
         self._outbox.put(Failed, reason=reason, code=code)
-
-    def _abort(self, outcome: Outcome, reason: str) -> None:
-        if self._runner is not None:
-            self._runner.abort(outcome, reason)
 
     def _say_why(self, reason: str) -> None:
         with suppress(OSError):
@@ -150,44 +178,18 @@ class Agent:
 
     async def _serve(self) -> None:
         """Come up, then do what the server says; ends by :class:`DriverLost` only."""
-        channel = await self._come_up()
-        master = jvm.master(self._spec)
-        watch = ExecutorWatch(self._spark, self._outbox, self._the_runner, master)
+        await self._come_up()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lost(), name="watch")
+                tasks.create_task(self._generations(), name="generations")
                 tasks.create_task(self._obey(), name="commands")
-                tasks.create_task(self._the_runner.work(), name="calculations")
-                tasks.create_task(watch.run(), name="executors")
+                tasks.create_task(self._notebooks.run(), name="notebooks")
                 tasks.create_task(self._tidy(), name="tidy")
         except* DriverLost as lost:
             raise _first(lost) from None
-        finally:
-            channel.close()
 
-    async def _lost(self) -> None:
-        raise await self._driver.lost()
-
-    @property
-    def _the_runner(self) -> Runner:
-        assert self._runner is not None
-        return self._runner
-
-    async def _come_up(self) -> Channel:
-        report = await self._driver.report()
-        channel = Channel(self._folder.connection)
-        await channel.open()
-        self._spark.mounted_at_launch(self._spec.buckets)
-        self._runner = Runner(
-            channel=channel,
-            driver=self._driver,
-            spark=self._spark,
-            outbox=self._outbox,
-            leftovers=self._leftovers,
-            tell=self._link.tell,
-            spool=self._folder.spool,
-            limit_bytes=self._spec.output_limit_bytes,
-        )
+    async def _come_up(self) -> None:
+        report = await self._generation.come_up()
         self._outbox.put(
             Ready,
             marks={"agent": self._launched.at, **report["marks"], "ready": time.time()},
@@ -197,16 +199,69 @@ class Agent:
             archive=_archive_state(self._launched.archive, sharing=report["sharing"]),
             isolation=self._launched.isolation,
         )
-        return channel
+
+    async def _generations(self) -> None:
+        """One after the other, each until the page asks for the next."""
+        while True:
+            await self._work_until_restart()
+            await self._restart()
+
+    async def _work_until_restart(self) -> None:
+        engine = self._generation.engine
+        assert engine is not None
+        master = jvm.master(self._spec)
+        watch = ExecutorWatch(engine.spark, self._outbox, self._runner, master, self._roster)
+        works = [
+            asyncio.create_task(self._generation.lost(), name="watch"),
+            asyncio.create_task(self._runner.work(engine), name="calculations"),
+            asyncio.create_task(watch.run(), name="executors"),
+        ]
+        asked = asyncio.create_task(self._restart_asked.wait(), name="restart")
+        try:
+            await asyncio.wait((*works, asked), return_when=asyncio.FIRST_COMPLETED)
+            for work in works:
+                if work.done():
+                    work.result()
+        finally:
+            for task in (*works, asked):
+                task.cancel()
+            await asyncio.gather(*works, asked, return_exceptions=True)
+
+    async def _restart(self) -> None:
+        """Another generation in the place of this one, for the same session; the page stays."""
+        async with self._changing:
+            self._runner.abort("canceled", _RESTARTED)
+            report_executors(self._outbox, self._roster.take("", (), time.time()))
+            await self._generation.make_way(list(self._notebooks.processes))
+            # Nobody waits for it unless they have code to run: that would only be slowed.
+            launched = launch(replace(self._spec, warm=False), time.time())
+            self._generation = Generation(self._spec, launched, self._reaper)
+            await self._generation.come_up()
+            if self._adopted is not None:
+                await self._generation.adopt(self._adopted)
+            self._restart_asked.clear()
+            self._outbox.put(Restarted, at=time.time())
+        async with self._restarts:
+            self._restarts.notify_all()
+
+    async def _restarted(self) -> None:
+        """Ask for a restart, or join the one that is under way; return when it is done."""
+        self._restart_asked.set()
+        async with self._restarts:
+            await self._restarts.wait_for(lambda: not self._restart_asked.is_set())
+
+    def _interrupt(self) -> None:
+        if not self._runner.interrupt():
+            self._generation.interrupt()
 
     def _on_command(self, command: Command) -> None:
         """Called by the link. Stopping cannot wait for the driver; the rest keeps its order."""
         match command:
             case Stop():
                 self._stop.set()
-            case Cancel(calculation_id=calculation_id) if self._runner is not None:
+            case Cancel(calculation_id=calculation_id):
                 self._runner.cancel(calculation_id)
-            case Adopt() | Run() | Cancel():
+            case Adopt() | Run():
                 self._commands.put_nowait(command)
             case _:
                 log.warning("Not a command: %r", command)
@@ -217,36 +272,22 @@ class Agent:
                 case Adopt() as adopt:
                     await self._adopt(adopt)
                 case Run() as run:
-                    self._the_runner.take(run)
-                case Cancel(calculation_id=calculation_id):
-                    self._the_runner.cancel(calculation_id)
+                    self._runner.take(run)
 
     async def _adopt(self, adopt: Adopt) -> None:
-        session = {
-            "session_id": adopt.session_id,
-            "work_group": adopt.work_group,
-            "engine_version": adopt.engine_version,
-            "started_at": adopt.started_at,
-        }
-        write_plain(self._folder.session, json.dumps(session), self._spec.run_as)
-        try:
-            await self._spark.mount(adopt.buckets)
-            await self._spark.configure(adopt.properties)
-        except SparkUnreachable as error:
-            first_line = str(error).strip().split("\n")[0]
-            why = f"The session's properties were refused: {first_line}"
-            raise DriverLost(why, "USER") from error
+        async with self._changing:
+            await self._generation.adopt(adopt)
+            self._adopted = adopt
+        self._notebooks.adopt(adopt)
         self._outbox.put(Adopted, session_id=adopt.session_id)
 
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(_TIDY_EVERY_S)
-            self._driver.trim_logs()
+            self._generation.trim_logs()
 
     def _gives_up_at(self, last_heard: float) -> float:
         """A calculation may end while the server is away; only then the driver is idle."""
-        if self._runner is None:
-            return last_heard + self._spec.away_idle_s
         if self._runner.busy:
             return last_heard + self._spec.away_busy_s
         return max(last_heard, self._runner.last_end) + self._spec.away_idle_s

@@ -22,6 +22,8 @@ _GREETING_TIMEOUT_S: Final = 10.0
 #: The reply is sent before the kernel says that it is idle; when it does not come now, it never
 #: will. User code can break the kernel in more ways than can be thought of.
 _REPLY_WITHIN_S: Final = 5.0
+#: Somebody else's message that may be sent now is at the kernel in milliseconds.
+_SENT_WITHIN_S: Final = 10.0
 _NO_REPLY: Final = {
     "status": "error",
     "ename": "NoReply",
@@ -39,6 +41,8 @@ class Channel:
         self._listeners: dict[str, tuple[Hear, asyncio.Event]] = {}
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        #: By the kernel's last word, nobody has anything running in it.
+        self.quiet = True
 
     async def open(self) -> None:
         # No heartbeat: the process is watched itself, and a busy kernel is not a dead one.
@@ -76,6 +80,33 @@ class Channel:
             del self._listeners[message_id]
             del self._replies[message_id]
 
+    async def overhear(self, message_id: str, hear: Hear, send: Callable[[], None]) -> bool:
+        """Listen to what the kernel says to a message that somebody else sends it, at ``send``.
+
+        Its reply is for the sender alone. True once everything was heard; False when the message
+        never comes: the kernel waits for work, and ``send`` is long over.
+        """
+        begun, idle = asyncio.Event(), asyncio.Event()
+
+        def hear_and_note(kind: str, content: dict[str, Any]) -> None:
+            begun.set()
+            hear(kind, content)
+
+        self._listeners[message_id] = hear_and_note, idle
+        try:
+            send()
+            while not begun.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SENT_WITHIN_S):
+                        await begun.wait()
+                # Else it works for the page in another way, a widget's say, and the message waits.
+                if self.quiet and not begun.is_set():
+                    return False
+            await idle.wait()
+        finally:
+            del self._listeners[message_id]
+        return True
+
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -84,6 +115,8 @@ class Channel:
     async def _route_outputs(self) -> None:
         while True:
             message = await self._receive(self._client.get_iopub_msg)
+            if message["msg_type"] == "status":
+                self.quiet = message["content"].get("execution_state") == "idle"
             listener = self._listeners.get(message["parent_header"].get("msg_id", ""))
             # None: a thread of an earlier block still speaks, or the kernel speaks of itself.
             if listener is None:

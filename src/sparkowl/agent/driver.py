@@ -11,8 +11,11 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
+from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +24,7 @@ from sparkowl.agent.folder import Folder
 from sparkowl.agent.launch import DriverLost, Launched
 from sparkowl.agent.messages import DriverSpec
 from sparkowl.agent.processes import how_it_ended, kill, kill_leftovers
+from sparkowl.agent.reaper import Reaper
 
 #: How long the JVM may take for its own clean end (it deletes its temporary files) before SIGKILL.
 _JVM_GRACE_S: Final = 1.0
@@ -41,19 +45,17 @@ _HINT_LIMIT: Final = 500
 class Driver:
     """Both processes while they live, seen from the agent's event loop."""
 
-    def __init__(self, spec: DriverSpec, launched: Launched) -> None:
+    def __init__(self, spec: DriverSpec, launched: Launched, reaper: Reaper) -> None:
         self._spec = spec
+        self._reaper = reaper
         self._launched = launched
         self._folder = Folder(Path(spec.run_dir))
         self.kernel_pid = launched.kernel.pid
         self._oom_kills = memory.oom_kills()
         self._oom_look_at = 0.0
         self._lost: asyncio.Future[DriverLost] = asyncio.get_running_loop().create_future()
-
-    def watch(self) -> None:
-        """From now on know at once when a child ends; orphans that come to us are reaped too."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
-        self._reap()
+        for name, process in ((_JVM, launched.jvm), ("Python kernel", launched.kernel)):
+            reaper.tell(process.pid, partial(self._ended, name, process))
 
     async def lost(self) -> DriverLost:
         """Wait until the kernel or the JVM is gone, or given up; how it ended."""
@@ -99,24 +101,10 @@ class Driver:
         hint = important_line(log.read_text(errors="replace"))
         return DriverLost(f"{how} {hint}") if hint else lost
 
-    def _reap(self) -> None:
-        """Collect every child that ended. ``Popen`` learns it here, not by waiting itself."""
-        with suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                self._ended(pid, os.waitstatus_to_exitcode(status))
-
-    def _ended(self, pid: int, returncode: int) -> None:
-        for name, process in (
-            (_JVM, self._launched.jvm),
-            ("Python kernel", self._launched.kernel),
-        ):
-            if process.pid == pid:
-                process.returncode = returncode
-                if not self._lost.done():
-                    self._lost.set_result(self._why(name, returncode))
+    def _ended(self, name: str, process: subprocess.Popen[bytes], returncode: int) -> None:
+        process.returncode = returncode
+        if not self._lost.done():
+            self._lost.set_result(self._why(name, returncode))
 
     def _why(self, name: str, returncode: int) -> DriverLost:
         how = f"The {name} {how_it_ended(returncode)}"
@@ -173,8 +161,9 @@ class Driver:
         if self._launched.kernel.returncode is None:
             kill(self.kernel_pid)
 
-    async def stop(self) -> None:
-        """End both processes and whatever they left behind. Repeated: no effect."""
+    async def stop(self, spared: Collection[int] = ()) -> None:
+        """End both processes and whatever they left behind, but for the ``spared``. Repeated: no
+        effect."""
         self._kill_kernel()
         if self._launched.jvm.stdin is not None:
             with suppress(OSError):
@@ -183,13 +172,13 @@ class Driver:
             async with asyncio.timeout(_JVM_GRACE_S):
                 while self._launched.jvm.returncode is None:
                     await asyncio.sleep(0.01)
-                    self._reap()
-        kill_leftovers(self._spec.driver_id, self._folder.root)
-        self._reap()
+                    self._reaper.reap()
+        kill_leftovers(self._spec.driver_id, self._folder.root, spared)
+        self._reaper.reap()
 
     def trim_logs(self) -> None:
         """Keep the logs of a talkative session small. The writers append, so cutting is safe."""
-        for log in (self._folder.jvm_log, self._folder.kernel_log):
+        for log in (self._folder.jvm_log, self._folder.kernel_log, self._folder.jupyter_log):
             with suppress(OSError):
                 if log.stat().st_size > _LOG_LIMIT_BYTES:
                     with log.open("r+b") as file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -91,12 +91,15 @@ class ExecutorWatch:
     SparkContext somewhere else.
     """
 
-    def __init__(self, spark: SparkLine, outbox: Outbox, runner: Runner, master: str) -> None:
+    def __init__(
+        self, spark: SparkLine, outbox: Outbox, runner: Runner, master: str, roster: Roster
+    ) -> None:
+        """``roster`` outlives the watch: after a restart its executors have names of their own."""
         self._spark = spark
         self._outbox = outbox
         self._runner = runner
         self._on_cluster = re.match(r"local(\[|$)", master) is None
-        self._roster = Roster()
+        self._roster = roster
         #: Blocks that had ended at the last look; none was made yet.
         self._ended = -1
 
@@ -125,12 +128,16 @@ class ExecutorWatch:
         with suppress(SparkUnreachable):  # then there is nothing to tell
             roster = self._roster
             application, seen = await self._spark.executors(roster.application, roster.ended)
-            for told in roster.take(application, seen, time.time()):
-                self._outbox.put(
-                    Executor,
-                    executor_id=told.name,
-                    cores=told.seen.cores,
-                    started_at=told.seen.started_at,
-                    ended_at=told.seen.ended_at,
-                    reason=told.seen.reason[:_REASON_LIMIT],
-                )
+            report(self._outbox, roster.take(application, seen, time.time()))
+
+
+def report(outbox: Outbox, news: Iterable[Told]) -> None:
+    for told in news:
+        outbox.put(
+            Executor,
+            executor_id=told.name,
+            cores=told.seen.cores,
+            started_at=told.seen.started_at,
+            ended_at=told.seen.ended_at,
+            reason=told.seen.reason[:_REASON_LIMIT],
+        )

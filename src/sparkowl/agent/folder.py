@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from sparkowl.agent.messages import RunAs
+from sparkowl.agent.signs import JUPYTER
 
 #: Relative on purpose: see above.
 KERNEL_SOCKETS: Final = "kernel/k"
@@ -48,6 +49,10 @@ class Folder:
         self.java_arguments = self.conf / "java.args"
         self.jvm_log = root / "jvm.log"
         self.kernel_log = root / "kernel.log"
+        #: The Jupyter process' own; user code cannot even look into it.
+        self.jupyter = root / JUPYTER
+        self.jupyter_socket = self.jupyter / "s"
+        self.jupyter_log = root / "jupyter.log"
         self.server_url = root / "server-url"
         self.exit = root / "exit.json"
         self.lock = root / "lock"
@@ -77,6 +82,14 @@ class Folder:
         self.root.chmod(0o710)
         for path in (*map(Path, self.writable), self.conf, *self.conf.iterdir()):
             os.chown(path, run_as.uid, run_as.gid, follow_symlinks=False)
+
+    def make_jupyter(self, run_as: RunAs | None) -> None:
+        """The folder that the Jupyter process starts in; what it finds there of an earlier one is
+        not in its way."""
+        self.jupyter.mkdir(mode=0o700, exist_ok=True)
+        if run_as is not None:
+            os.chown(self.jupyter, run_as.uid, run_as.gid)
+        self.jupyter_socket.unlink(missing_ok=True)
 
     @property
     def readable(self) -> tuple[str, ...]:

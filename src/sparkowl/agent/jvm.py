@@ -173,10 +173,14 @@ def arguments_text(options: str) -> str:
     return "".join(f'"{option}"\n' for option in quoted)
 
 
-def environment(folder: Folder, home: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+def inherited(ours: Mapping[str, str]) -> dict[str, str]:
+    """What every process of a driver sees of our environment, which has little of the server's."""
+    return {name: ours[name] for name in _INHERITED if name in ours}
+
+
+def environment(folder: Folder, home: Path, ours: Mapping[str, str]) -> dict[str, str]:
     """What kernel and JVM both see: nothing of the server's environment but these."""
-    kept = {name: inherited[name] for name in _INHERITED if name in inherited}
-    return kept | {
+    return inherited(ours) | {
         "HOME": str(folder.work),
         "TMPDIR": str(folder.tmp),
         "SPARK_HOME": str(home),

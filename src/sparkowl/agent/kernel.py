@@ -198,6 +198,9 @@ def _make_room(app: Any, folder: Folder, limit: int, names: dict[str, Any]) -> N
     tracebacks.install(shell)
     magics.register(shell, folder.session)
     streams.guard(app.kernel, limit)
+    # What is not run after an error is decided by whoever sends it. The kernel itself would refuse
+    # anything that comes in the same moment, from whomever.
+    app.kernel._abort_queues = lambda *_: None
     # `quit()` would end the kernel; here it only ends the block.
     shell.ask_exit = _refuse_to_exit
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,22 +51,59 @@ def launch(spec: DriverSpec, started_at: float) -> Launched:
         file = jvm.archive_file(Path(spec.cache_dir), found, home)
         shared = file if file.is_file() else None
         sandbox = confine.prepare(_complete(spec, folder, found), spec.run_as)
-        join = joining(spec.control_group)
-
-        # Made here: a child would take itself for the agent that gets no signals.
-        confine_child = sandbox.enter
-
-        def enter() -> None:
-            # Before the sandbox, which lets nobody write there.
-            join()
-            confine_child()
-
+        enter = _entering(spec, sandbox)
         machine = jvm.start(spec, found, shared, enter)
         kernel, report = _start_kernel(spec, folder, found, enter)
     except (java.JavaNotFound, OSError, subprocess.SubprocessError) as error:
         raise DriverLost(f"The driver could not be started: {error}", "SERVER") from error
     sandbox.close()
     return Launched(kernel, machine, report, shared, sandbox.isolation, started_at)
+
+
+def _entering(spec: DriverSpec, sandbox: confine.Sandbox) -> Callable[[], None]:
+    join = joining(spec.control_group)
+    # Made here: a child would take itself for the agent that gets no signals.
+    confine_child = sandbox.enter
+
+    def enter() -> None:
+        # Before the sandbox, which lets nobody write there.
+        join()
+        confine_child()
+
+    return enter
+
+
+def launch_jupyter(
+    spec: DriverSpec, command: Sequence[str], descriptor: int
+) -> subprocess.Popen[bytes]:
+    """Start the Jupyter process, with its end of the desk; OSError when that is not possible.
+
+    It is confined by itself: of the driver it sees the kernel's sockets, and writes nothing but its
+    own folder, which user code does not see. Its user is user code's, and nobody else's umask
+    applies: only that user and root, who is the server then, can open its socket.
+    """
+    folder = Folder(Path(spec.run_dir))
+    folder.make_jupyter(spec.run_as)
+    asked = spec.confinement
+    domain = asked and Confinement(
+        hidden=asked.hidden,
+        readable=(str(folder.kernel), *_programs(asked)),
+        writable=(str(folder.jupyter),),
+    )
+    sandbox = confine.prepare(domain, spec.run_as)
+    try:
+        return spawn(
+            [*command, str(descriptor)],
+            env=jvm.inherited(os.environ)
+            | {"HOME": str(folder.jupyter), "TMPDIR": str(folder.jupyter)},
+            cwd=folder.jupyter,
+            log=folder.jupyter_log,
+            confine=_entering(spec, sandbox),
+            umask=0o077,
+            pass_fds=(descriptor,),
+        )
+    finally:
+        sandbox.close()
 
 
 def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement | None:
@@ -77,21 +114,28 @@ def _complete(spec: DriverSpec, folder: Folder, found: java.Java) -> Confinement
     asked = spec.confinement
     if asked is None:
         return None
-    hidden = [Path(os.path.realpath(path)) for path in asked.hidden]
-    code = {sys.prefix, sys.base_prefix, str(found.home), str(jvm.spark_home())}
-    code.add(str(Path(__file__).parent.parent))
-    # An environment that an operator registered may borrow the packages of another one.
-    code |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
-    needed = {os.path.realpath(path) for path in code}
-    unhiding = {p for p in needed if any(h.is_relative_to(p) for h in hidden)}
+    programs = _programs(asked, str(found.home), str(jvm.spark_home()))
     # Of the driver's own folder only parts are the user's, whoever named the whole of it.
     root = os.path.realpath(folder.root)
     writable = [path for path in asked.writable if os.path.realpath(path) != root]
     return Confinement(
         hidden=asked.hidden,
-        readable=(*asked.readable, spec.cache_dir, *folder.readable, *sorted(needed - unhiding)),
+        readable=(*asked.readable, spec.cache_dir, *folder.readable, *programs),
         writable=(*writable, *folder.writable),
     )
+
+
+def _programs(asked: Confinement, *further: str) -> list[str]:
+    """The folders of our Python and its packages, and the ``further`` ones, as far as they hold
+    nothing hidden."""
+    hidden = [Path(os.path.realpath(path)) for path in asked.hidden]
+    code = {sys.prefix, sys.base_prefix, *further}
+    code.add(str(Path(__file__).parent.parent))
+    # An environment that an operator registered may borrow the packages of another one.
+    code |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
+    needed = {os.path.realpath(path) for path in code}
+    unhiding = {p for p in needed if any(h.is_relative_to(p) for h in hidden)}
+    return sorted(needed - unhiding)
 
 
 def _start_kernel(

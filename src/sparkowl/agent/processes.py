@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -53,10 +53,12 @@ def joining(group: str | None) -> Callable[[], None]:
     """To be called in a child between fork and exec: puts it into a control group."""
     if group is None:
         return lambda: None
-    members = os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    file = f"{group}/cgroup.procs"
 
     def in_child() -> None:
+        members = os.open(file, os.O_WRONLY)
         os.write(members, b"0\n")  # whoever writes it
+        os.close(members)
 
     return in_child
 
@@ -106,7 +108,7 @@ def spawn(  # noqa: PLR0913 - a child is all of these, and each differs between 
             start_new_session=True,
             umask=umask,
             pass_fds=pass_fds,
-            # Safe here: this process has one thread as long as it spawns.
+            # Safe here: what runs there takes no lock that another thread may hold.
             preexec_fn=between_fork_and_exec,
         )
 
@@ -146,15 +148,15 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
-def kill_leftovers(driver_id: str, folder: Path) -> int:
-    """Kill everything of this driver but ourselves; how many there were.
+def kill_leftovers(driver_id: str, folder: Path, spared: Collection[int] = ()) -> int:
+    """Kill everything of this driver but ourselves and the ``spared``; how many there were.
 
     By descent, and by tag: user code can clear its environment, but it cannot leave our subtree.
     Repeated, because a process that forks meanwhile is missed by one pass.
     """
     killed = 0
     for _ in range(5):
-        left = {*descendants(), *tagged(driver_id, folder)} - {os.getpid()}
+        left = {*descendants(), *tagged(driver_id, folder)} - {os.getpid(), *spared}
         living = {pid for pid in left if not is_zombie(pid)}
         if not living:
             break

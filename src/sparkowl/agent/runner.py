@@ -2,6 +2,9 @@
 
 Each calculation that was taken ends with exactly one ``Ended`` fact, whose three output files are
 complete by then; also when the kernel dies in the middle.
+
+A calculation may be a cell of the page. Then the page runs it, by a message of its own, as soon as
+it is let through, and here is only listened.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.agent.cells import Cells, WaitingCell
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
 from sparkowl.agent.leftovers import Leftovers
@@ -36,24 +41,31 @@ _KILL_AFTER_S: Final = 20.0
 #: of the user may sit in a call for good reasons (a stream's ``awaitTermination``).
 _JOBS_GONE_WITHIN_S: Final = 3.0
 _REASON_LIMIT: Final = 500
+_OK: Final = {"status": "ok"}
+_NEVER_SENT: Final = "The notebook's page went away before it ran the cell."
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What calculations run on; another one after a restart."""
+
+    channel: Channel
+    driver: Driver
+    spark: SparkLine
 
 
 class Runner:
-    def __init__(  # noqa: PLR0913 - each is a neighbour of its own
+    def __init__(  # noqa: PLR0913 - all by name, and each a different thing
         self,
         *,
-        channel: Channel,
-        driver: Driver,
-        spark: SparkLine,
+        cells: Cells,
         outbox: Outbox,
         leftovers: Leftovers,
         tell: Callable[[Progress], None],
         spool: Path,
         limit_bytes: int,
     ) -> None:
-        self._channel = channel
-        self._driver = driver
-        self._spark = spark
+        self._cells = cells
         self._outbox = outbox
         self._leftovers = leftovers
         self._tell = tell
@@ -61,7 +73,8 @@ class Runner:
         self._limit_bytes = limit_bytes
         self._seen: set[str] = set()
         self._waiting: asyncio.Queue[Run] = asyncio.Queue()
-        self._cancelled: set[str] = set()
+        #: Those that shall not run, with what is said of it in their end.
+        self._cancelled: dict[str, str] = {}
         self._current: _Calculation | None = None
         #: How many blocks have ended...
         self.ended = 0
@@ -85,59 +98,98 @@ class Runner:
         """
         current = self._current
         if current is not None and current.run.calculation_id == calculation_id:
-            current.cancel_asked.set()
+            current.stop(for_good=True)
         else:
-            self._cancelled.add(calculation_id)
+            self._cancelled[calculation_id] = ""
+            self._refuse(lambda cell: cell.calculation_id == calculation_id)
 
-    async def work(self) -> None:
-        """Run what is accepted, until cancelled."""
+    def interrupt(self) -> bool:
+        """Stop what runs, as the page asks for it, and with it the cells that wait; False: nothing
+        runs.
+
+        However long it holds out, its session is not ended for it: whoever sits at the page may
+        still wait, or restart.
+        """
+        self._refuse(lambda _cell: True)
+        if self._current is None:
+            return False
+        self._current.stop(for_good=False)
+        return True
+
+    def page_closed(self) -> None:
+        """Nobody is left to run the cells that wait."""
+        self._refuse(lambda _cell: True, _NEVER_SENT)
+
+    def _refuse(self, which: Callable[[WaitingCell], bool], reason: str = "") -> None:
+        for calculation_id in self._cells.refuse(which):
+            # Ended by its Run, which brings along where its outputs belong.
+            self._cancelled[calculation_id] = reason
+
+    @property
+    def running(self) -> _Calculation | None:
+        """The calculation that is the kernel's now."""
+        return self._current
+
+    async def work(self, engine: Engine) -> None:
+        """Run on this engine what is accepted, until cancelled."""
         while True:
             run = await self._waiting.get()
-            outputs = Outputs(
-                self._spool / run.calculation_id, Path(run.output_dir), self._limit_bytes
-            )
-            self._current = _Calculation(run, outputs)
+            self._current = self._begin(run)
             if run.calculation_id in self._cancelled:
-                self._end(self._current, "canceled", "")
+                self._end(self._current, "canceled", self._cancelled[run.calculation_id])
             else:
-                await self._run(self._current)
+                await self._run(self._current, engine)
+
+    def _begin(self, run: Run) -> _Calculation:
+        outputs = Outputs(self._spool / run.calculation_id, Path(run.output_dir), self._limit_bytes)
+        return _Calculation(run, outputs, self._cells.take(run.calculation_id))
 
     def abort(self, outcome: Outcome, reason: str) -> None:
-        """The driver is going: end what runs and what waits, with what is there of its outputs."""
+        """The engine is going: end what runs and what waits, with what is there of its outputs."""
         if self._current is not None and self._current.cancel_asked.is_set():
             # It held out until the kernel was killed: for its caller it was stopped all the same.
             self._end(self._current, "canceled", "")
         elif self._current is not None:
             self._end(self._current, outcome, reason)
         while not self._waiting.empty():
-            run = self._waiting.get_nowait()
-            outputs = Outputs(
-                self._spool / run.calculation_id, Path(run.output_dir), self._limit_bytes
-            )
-            self._end(_Calculation(run, outputs), outcome, reason)
+            self._end(self._begin(self._waiting.get_nowait()), outcome, reason)
+        self._refuse(lambda _cell: True, reason if outcome == "canceled" else "")
 
-    async def _run(self, calculation: _Calculation) -> None:
+    async def _run(self, calculation: _Calculation, engine: Engine) -> None:
         helpers = [
-            asyncio.create_task(self._watch_progress(calculation), name="progress"),
-            asyncio.create_task(self._cancel_when_asked(calculation), name="cancel"),
+            asyncio.create_task(self._watch_progress(calculation, engine.spark), name="progress"),
+            asyncio.create_task(self._cancel_when_asked(calculation, engine), name="cancel"),
         ]
         try:
-            await self._spark_mounts(calculation)
-            reply = await self._channel.execute(
-                calculation.run.code, lambda kind, content: self._hear(calculation, kind, content)
-            )
+            with suppress(SparkUnreachable):  # then the block will say so itself
+                await engine.spark.mount(calculation.run.buckets)
+            reply = await self._executed(calculation, engine.channel)
         finally:
             for helper in helpers:
                 helper.cancel()
-        if calculation.cancel_asked.is_set():
-            await self._until_no_job_is_left()
+        if reply is None:
+            self._end(calculation, "canceled", _NEVER_SENT)
+        elif calculation.cancel_asked.is_set():
+            await _until_no_job_is_left(engine.spark)
             self._end(calculation, "canceled", "")
         else:
-            self._end(calculation, *_outcome(calculation.error or reply))
+            outcome, reason = _outcome(calculation.error or reply)
+            cell = calculation.cell
+            if outcome == "failed" and cell is not None and cell.stop_on_error:
+                self._refuse(lambda other: other.client == cell.client)
+            self._end(calculation, outcome, reason)
 
-    async def _spark_mounts(self, calculation: _Calculation) -> None:
-        with suppress(SparkUnreachable):  # then the block will say so itself
-            await self._spark.mount(calculation.run.buckets)
+    async def _executed(self, calculation: _Calculation, channel: Channel) -> dict[str, Any] | None:
+        """The kernel's reply when it is done with the block; None: the page did not send it."""
+
+        def hear(kind: str, content: dict[str, Any]) -> None:
+            self._hear(calculation, kind, content)
+
+        cell = calculation.cell
+        if cell is None:
+            return await channel.execute(calculation.run.code, hear)
+        came = await channel.overhear(cell.msg_id, hear, send=lambda: cell.tell(run=True))
+        return dict(_OK) if came else None
 
     def _end(self, calculation: _Calculation, outcome: Outcome, reason: str) -> None:
         log.info("calculation %s: block over", calculation.run.calculation_id)
@@ -149,6 +201,8 @@ class Runner:
         elif outcome != "canceled":
             own = f"{reason.rstrip('.')}. " if outcome == "failed" and reason else ""
             outcome, reason = "failed", own + calculation.outputs.trouble
+        if calculation.cell is not None:
+            calculation.cell.tell(run=False)  # where it was not let through
         self._current = None
         self.ended += 1
         self.last_end = time.monotonic()
@@ -191,51 +245,68 @@ class Runner:
             ),
         )
 
-    async def _watch_progress(self, calculation: _Calculation) -> None:
-        stages = Stages()
+    async def _watch_progress(self, calculation: _Calculation, spark: SparkLine) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             calculation.outputs.refresh()
             with suppress(SparkUnreachable):
-                percent = stages.take(await self._spark.active_stages())
+                percent = calculation.stages.take(await spark.active_stages())
                 self._tell(Progress(calculation_id=calculation.run.calculation_id, percent=percent))
 
-    async def _cancel_when_asked(self, calculation: _Calculation) -> None:
+    async def _cancel_when_asked(self, calculation: _Calculation, engine: Engine) -> None:
         """Ask ever louder; ended by the end of the block."""
         await calculation.cancel_asked.wait()
         began = time.monotonic()
-        while (asked_for := time.monotonic() - began) < _KILL_AFTER_S:
-            # The group as well, later: a shell that the block runs may hold the interrupt back.
-            self._driver.interrupt(everyone=asked_for > _GROUP_AFTER_S)
+        while calculation.may_hold_out:
+            # A kernel that waits for a page's message is no block yet: Spark's own handler would
+            # raise in its loop.
+            if calculation.began_at or not engine.channel.quiet:
+                # The group as well, later: a shell that the block runs may hold it back.
+                engine.driver.interrupt(everyone=time.monotonic() - began > _GROUP_AFTER_S)
             await asyncio.sleep(_JOBS_AFTER_S)
             with suppress(SparkUnreachable, TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._spark.cancel_all_jobs()
+                    await engine.spark.cancel_all_jobs()
             await asyncio.sleep(_LOOK_EVERY_S - _JOBS_AFTER_S)
         seconds = int(_KILL_AFTER_S)
-        self._driver.give_up(
+        engine.driver.give_up(
             f"A block did not stop within {seconds} s, so its Python kernel was killed.", "USER"
         )
-
-    async def _until_no_job_is_left(self) -> None:
-        """A job that runs on would slow the next block, and may still write."""
-        with suppress(SparkUnreachable, TimeoutError):
-            async with asyncio.timeout(_JOBS_GONE_WITHIN_S):
-                while await self._spark.at_work():
-                    await self._spark.cancel_all_jobs()
-                    await asyncio.sleep(0.05)
 
 
 class _Calculation:
     """The one that runs."""
 
-    def __init__(self, run: Run, outputs: Outputs) -> None:
+    def __init__(self, run: Run, outputs: Outputs, cell: WaitingCell | None) -> None:
         self.run = run
         self.outputs = outputs
+        #: The page's, where it is one of its cells.
+        self.cell = cell
+        self.stages = Stages()
+        #: When it was asked to stop at any price.
+        self._stop_at: float | None = None
         self.cancel_asked = asyncio.Event()
         self.error: dict[str, Any] | None = None
         self.began_at = 0.0
         self.report_start: asyncio.TimerHandle | None = None
+
+    def stop(self, *, for_good: bool) -> None:
+        if for_good and self._stop_at is None:
+            self._stop_at = time.monotonic()
+        self.cancel_asked.set()
+
+    @property
+    def may_hold_out(self) -> bool:
+        return self._stop_at is None or time.monotonic() - self._stop_at < _KILL_AFTER_S
+
+
+async def _until_no_job_is_left(spark: SparkLine) -> None:
+    """A job that runs on would slow the next block, and may still write."""
+    with suppress(SparkUnreachable, TimeoutError):
+        async with asyncio.timeout(_JOBS_GONE_WITHIN_S):
+            while await spark.at_work():
+                await spark.cancel_all_jobs()
+                await asyncio.sleep(0.05)
 
 
 def _outcome(reply: dict[str, Any]) -> tuple[Outcome, str]:

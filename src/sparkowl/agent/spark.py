@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -30,22 +30,32 @@ class SparkUnreachable(Exception):
     """The JVM did not answer, or refused; the message is what it said."""
 
 
+@dataclass(frozen=True, slots=True)
+class StageSeen:
+    """A stage as Spark's status tracker has it."""
+
+    tasks: int
+    done: int
+    #: Where in the code its action is, in Spark's words.
+    name: str = ""
+
+
 @dataclass
 class Stages:
     """The stages of one calculation's jobs, as far as they were seen."""
 
-    #: Stage id to (tasks, tasks completed).
-    seen: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: By Spark's number of the stage, which rises.
+    seen: dict[int, StageSeen] = field(default_factory=dict)
     percent: int = 0
 
-    def take(self, active: Mapping[int, tuple[int, int]]) -> int:
+    def take(self, active: Mapping[int, StageSeen]) -> int:
         """Percent of the tasks known so far. New jobs bring new tasks; it never falls."""
         # A stage that is not active any more is done, or was skipped.
-        self.seen = {stage: (tasks, tasks) for stage, (tasks, _) in self.seen.items()} | dict(
-            active
-        )
-        tasks = sum(total for total, _ in self.seen.values())
-        done = sum(completed for _, completed in self.seen.values())
+        self.seen = {
+            number: replace(stage, done=stage.tasks) for number, stage in self.seen.items()
+        } | dict(active)
+        tasks = sum(stage.tasks for stage in self.seen.values())
+        done = sum(stage.done for stage in self.seen.values())
         if tasks:
             # 100 is for the calculation's own end.
             self.percent = max(self.percent, min(99, done * 100 // tasks))
@@ -84,7 +94,7 @@ class SparkLine:
         """
         return await self._call(lambda: bool(self._has_active_jobs() or self._has_calls()))
 
-    async def active_stages(self) -> dict[int, tuple[int, int]]:
+    async def active_stages(self) -> dict[int, StageSeen]:
         return await self._call(self._active_stages)
 
     async def executors(
@@ -170,15 +180,17 @@ class SparkLine:
             str(java.util.Arrays.deepToString(stacks)).count("py4j.commands.CallCommand.exec") > 1
         )
 
-    def _active_stages(self) -> dict[int, tuple[int, int]]:
+    def _active_stages(self) -> dict[int, StageSeen]:
         tracker = self._tracker()
-        stages: dict[int, tuple[int, int]] = {}
+        stages: dict[int, StageSeen] = {}
         for job_id in tracker.getActiveJobIds() if tracker is not None else ():
             job = tracker.getJobInfo(job_id)
             for stage_id in job.stageIds() if job is not None else ():
                 stage = tracker.getStageInfo(stage_id)
                 if stage is not None:
-                    stages[stage_id] = (stage.numTasks(), stage.numCompletedTasks())
+                    stages[stage_id] = StageSeen(
+                        stage.numTasks(), stage.numCompletedTasks(), str(stage.name())
+                    )
         return stages
 
     def _executors(

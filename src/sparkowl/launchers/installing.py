@@ -24,8 +24,15 @@ from sparkowl.launchers.engines import EngineError, Environment
 PYTHONS: Final = {"3.5": (3, 11), "4.1": (3, 14)}
 #: The oldest Python that the agent takes.
 OLDEST: Final = (3, 11)
-#: What the agent and its kernel import, as in SparkOwl's own dependencies.
-AGENT: Final = ("ipykernel>=7.4", "jupyter-client>=8.10", "websockets>=14")
+#: What the agent, its kernel and the Jupyter server of a notebook import, as in SparkOwl's own
+#: dependencies.
+AGENT: Final = (
+    "ipykernel>=7.4",
+    "jupyter-client>=8.10",
+    "websockets>=14",
+    "jupyter-server>=2.21",
+    "notebook>=7.6",
+)
 #: What fits which Spark, by its major version. PySpark 3.5 uses names that NumPy 2 and pandas 3
 #: no longer have, and newer PyArrows need NumPy 2.
 FITTING: Final = {"3": ("numpy<2", "pandas<3", "pyarrow<20"), "4": ()}

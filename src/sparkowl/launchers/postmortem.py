@@ -20,7 +20,7 @@ from typing import Any, Final
 from sparkowl.launchers import remains
 
 #: The agent's own files in a driver's folder.
-LOGS: Final = ("agent.log", "kernel.log", "jvm.log")
+LOGS: Final = ("agent.log", "kernel.log", "jvm.log", "jupyter.log")
 EXIT: Final = "exit.json"
 #: Written here: how the agent's process ended, and what it had not told the server yet.
 END: Final = "end.json"
