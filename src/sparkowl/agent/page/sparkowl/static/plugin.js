@@ -89,7 +89,10 @@ async function widgets(shared) {
 function download(app) {
   const panel = notebookOf(app);
   if (panel === null) return;
-  const text = JSON.stringify(panel.context.model.toJSON(), null, 1);
+  const notebook = panel.context.model.toJSON();
+  // Jupyter's word for this page only, which it saves nowhere either.
+  for (const cell of notebook.cells) delete cell.metadata?.trusted;
+  const text = JSON.stringify(notebook, null, 1);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/x-ipynb+json" }));
   link.download = panel.context.path.split("/").pop();

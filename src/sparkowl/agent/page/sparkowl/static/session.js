@@ -29,7 +29,9 @@ export class Session {
   #strips;
   #page;
   #timer = 0;
+  #dueAt = 0;
   #ticker = 0;
+  #warned = false;
   #failures = 0;
   #ended = false;
   #turn = 0;
@@ -48,10 +50,9 @@ export class Session {
     this.#look();
   }
 
-  // The kernel works: what was said about idleness is over.
+  // The kernel works, maybe for a cell: then the warning is over, which the server knows.
   busy() {
-    this.#unwarn();
-    this.#again(1);
+    if (this.#warned && this.#dueAt > Date.now() + 1000) this.#again(1);
   }
 
   async #look() {
@@ -92,6 +93,7 @@ export class Session {
   }
 
   #warn(stopsAt) {
+    this.#warned = true;
     const count = () =>
       this.#strips.show("idle", {
         text: "This session is idle and will be stopped; its variables will be gone.",
@@ -105,6 +107,7 @@ export class Session {
   }
 
   #unwarn() {
+    this.#warned = false;
     clearInterval(this.#ticker);
     this.#strips.drop("idle");
   }
@@ -148,6 +151,7 @@ export class Session {
 
   #again(seconds) {
     clearTimeout(this.#timer);
+    this.#dueAt = Date.now() + seconds * 1000;
     if (!this.#ended) this.#timer = setTimeout(() => this.#look(), seconds * 1000);
   }
 }

@@ -1,0 +1,294 @@
+"""What the page shows beyond Notebook 7: a real Jupyter, a real browser, made-up answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.plain import IDLE, Answers, Jupyter, jupyter
+
+_NUMBERS: Final = count(1)
+_HOSTILE: Final = "Stopped </span><img src=x onerror=\"document.title='hit'\"> <script>1</script>"
+#: Expectations wait this long, in milliseconds: the machine may be busy.
+_PATIENT_MS: Final = 30_000
+
+expect.set_options(timeout=_PATIENT_MS)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    with jupyter(tmp_path_factory.mktemp("jupyter")) as started:
+        yield started
+
+
+@pytest.fixture
+def answers(page: Page) -> Answers:
+    given = Answers()
+    given.give(page)
+    return given
+
+
+class Opened:
+    """A notebook in the browser."""
+
+    def __init__(self, page: Page, server: Jupyter, *cells: str) -> None:
+        self.name = f"x-{next(_NUMBERS)}"
+        self.page = page
+        self.server = server
+        page.goto(server.write(self.name, *(cells or ("1 + 1",))))
+        # Ready to run a cell.
+        expect(page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')).to_be_visible()
+
+    def strip(self, name: str) -> Locator:
+        return self.page.locator(f'[data-strip="{name}"]')
+
+    def cell(self, number: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+
+    def run(self, number: int, answers: Answers) -> None:
+        """Run it, until the page has sent it to the kernel."""
+        before = len(answers.executed)
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Shift+Enter")
+        self.page.wait_for_function("() => document.body.innerText.includes('[*]')")
+        assert len(answers.executed) == before + 1
+
+    def look_again(self) -> None:
+        """The tab was away and is looked at again."""
+        self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    def gate(self) -> Path:
+        """A cell that waits runs on when this file is there."""
+        return self.server.folder / f"{self.name}.go"
+
+
+def waiting(name: str = "gate") -> str:
+    """A cell that runs until the file is there, whose name it takes from a variable."""
+    return f"import time, pathlib\nwhile not pathlib.Path({name}).exists(): time.sleep(0.05)\n'on'"
+
+
+def test_a_session_that_soon_stops_is_warned_of_and_kept_by_a_key(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    answers.session |= {"stops_in_s": 90.4}
+    opened = Opened(page, server)
+    warning = page.get_by_role("alert")
+    expect(warning).to_contain_text("This session is idle and will be stopped")
+    # It counts down.
+    expect(warning).to_contain_text("Time left: 1:2")
+
+    keep = page.get_by_role("button", name="Keep the session")
+    keep.focus()
+    page.keyboard.press("Enter")
+
+    expect(opened.strip("idle")).to_have_count(0)
+    assert answers.asked.count("POST extend") == 1
+
+
+def test_a_session_that_has_time_is_not_warned_of(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    answers.session |= {"stops_in_s": 121}
+    opened = Opened(page, server)
+    assert "GET session" in answers.asked
+    assert opened.page.locator(".sparkowl-strip").count() == 0
+
+
+def test_a_tab_that_was_away_is_warned_when_it_returns(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    opened = Opened(page, server)
+    answers.session |= {"stops_in_s": 30}
+    opened.look_again()
+    expect(opened.strip("idle")).to_be_visible()
+
+
+def test_a_warning_goes_when_a_cell_runs(page: Page, server: Jupyter, answers: Answers) -> None:
+    answers.session |= {"stops_in_s": 90}
+    opened = Opened(page, server)
+    expect(opened.strip("idle")).to_be_visible()
+    answers.session = IDLE | {"state": "BUSY", "stops_in_s": None}
+    opened.cell(0).locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    expect(opened.strip("idle")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "said"),
+    [
+        (410, "TERMINATED", "The session has ended."),
+        (200, "TERMINATING", "The session is ending."),
+        (200, "FAILED", "The session has failed."),
+    ],
+)
+def test_the_end_of_a_session_is_said_with_its_reason_as_text(
+    page: Page, server: Jupyter, answers: Answers, status: int, state: str, said: str
+) -> None:
+    opened = Opened(page, server)
+    answers.status = status
+    answers.session = IDLE | {"state": state, "reason": _HOSTILE, "stops_in_s": None}
+    opened.look_again()
+
+    ended = page.get_by_role("alert")
+    expect(ended).to_contain_text(said)
+    expect(ended).to_contain_text(_HOSTILE)
+    expect(ended).to_contain_text("start another session")
+    assert ended.locator("img, script").count() == 0
+
+
+def test_what_was_not_saved_can_be_downloaded_after_the_end(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    opened = Opened(page, server, "1 + 1")
+    opened.cell(0).locator(".cm-content").click()
+    page.keyboard.press("End")
+    page.keyboard.type(" + 40")
+    answers.status, answers.session = 410, {"state": "TERMINATED", "reason": "Idle."}
+    opened.look_again()
+    with page.expect_download() as begun:
+        page.get_by_role("button", name="Download the notebook").click()
+
+    assert begun.value.suggested_filename == f"{opened.name}.ipynb"
+    (cell,) = json.loads(begun.value.path().read_text())["cells"]
+    assert cell["source"] == "1 + 1 + 40"
+    assert cell["metadata"] == {}
+
+
+def test_nothing_is_asked_after_the_end(page: Page, server: Jupyter, answers: Answers) -> None:
+    opened = Opened(page, server, "import time; time.sleep(2)")
+    warned: list[str] = []
+    page.on("console", lambda message: warned.append(message.text))
+    answers.status, answers.session = 410, {"state": "TERMINATED", "reason": "Idle."}
+    opened.look_again()
+    expect(opened.strip("ended")).to_be_visible()
+    asked = len(answers.asked)
+    opened.look_again()
+    opened.run(0, answers)
+    # Two seconds, in which the progress of a living session is asked for.
+    expect(opened.cell(0).locator(".jp-InputPrompt")).to_have_text("[1]:")
+    assert len(answers.asked) == asked
+    # Jupyter was told to leave saving.
+    assert [text for text in warned if "sparkowl" in text] == []
+
+
+def test_an_expired_link_is_said_until_there_is_another(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    answers.status = 403
+    opened = Opened(page, server)
+    expect(page.get_by_role("alert")).to_contain_text("The link has expired: ask for a new one")
+    answers.status = 200
+    opened.look_again()
+    expect(opened.strip("expired")).to_have_count(0)
+
+
+@pytest.mark.parametrize("status", [None, 502])
+def test_a_server_that_stays_away_is_missed_until_it_is_back(
+    page: Page, server: Jupyter, answers: Answers, status: int | None
+) -> None:
+    opened = Opened(page, server)
+    ended = "requestfinished" if status else "requestfailed"
+    answers.status = status
+    for _ in range(3):
+        assert page.locator(".sparkowl-strip").count() == 0, "one failure is no news"
+        with page.expect_event(ended, lambda request: "_sparkowl" in request.url):
+            opened.look_again()
+    expect(page.get_by_role("alert")).to_have_text("The server is away, trying again.")
+    answers.status = 200
+    expect(opened.strip("away")).to_have_count(0)
+
+
+def test_a_cell_shows_sparks_progress_while_it_runs_and_saves_none(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    opened = Opened(page, server, "gate = 'x'", waiting("gate"))
+    opened.cell(0).locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(f"gate = {str(opened.gate())!r}")
+    page.keyboard.press("Shift+Enter")
+    expect(opened.cell(0).locator(".jp-InputPrompt")).to_have_text("[1]:")
+
+    opened.run(1, answers)
+    names = ("count at <i>cell</i>:1", "collect", "save", "four", "five")
+    stages = [{"id": n, "name": name, "done": n, "tasks": 20} for n, name in enumerate(names)]
+    answers.run(percent=20.7, stages=stages)
+
+    bar = opened.cell(1).get_by_role("progressbar")
+    expect(bar).to_have_attribute("aria-valuenow", "20")
+    shown = opened.cell(1).locator(".sparkowl-progress")
+    expect(shown).to_contain_text("20 %")
+    expect(shown).to_contain_text("count at <i>cell</i>:1: 0/20")
+    expect(shown).to_contain_text("and 2 more")
+    assert page.locator(".sparkowl-progress").count() == 1
+    answers.run(percent=60)
+    expect(bar).to_have_attribute("aria-valuenow", "60")
+    page.keyboard.press("Control+S")
+
+    opened.gate().touch()
+    expect(page.locator(".sparkowl-progress")).to_have_count(0)
+    expect(opened.cell(1).locator(".jp-OutputArea-output")).to_have_text("'on'")
+    page.keyboard.press("Control+S")
+    page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    saved = opened.server.file(opened.name).read_text()
+    assert opened.gate().name in saved, "the notebook was saved"
+    assert "sparkowl-" not in saved
+    assert "collect" not in saved
+
+
+def test_a_calculation_that_ends_within_a_second_shows_no_bar(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    page.add_init_script(
+        "new MutationObserver(() => { window.sawBar ||= "
+        "document.querySelector('.sparkowl-progress') !== null; })"
+        ".observe(document, { childList: true, subtree: true })"
+    )
+    opened = Opened(page, server, "import time; time.sleep(4)")
+    opened.run(0, answers)
+    for number in ("c-1", "c-2"):
+        with page.expect_response("**/sparkowl/progress"):
+            answers.run(calculation_id=number)
+    answers.running = None
+    expect(opened.cell(0).locator(".jp-InputPrompt")).to_have_text("[1]:")
+    assert not page.evaluate("window.sawBar")
+
+
+def test_a_calculation_of_the_api_is_shown_as_what_cells_wait_for(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    opened = Opened(page, server, "import time; time.sleep(4)")
+    opened.run(0, answers)
+    answers.run(msg_id=None, percent=40)
+    expect(page.get_by_role("status").filter(has_text="sent by API")).to_have_text(
+        "A calculation sent by API runs; cells wait.40 %"
+    )
+    assert page.locator(".sparkowl-progress").count() == 0
+    expect(opened.strip("running")).to_have_count(0)
+
+
+def test_a_restart_is_said_and_can_be_put_away(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    opened = Opened(page, server)
+    page.get_by_role("menuitem", name="Kernel").click()
+    page.get_by_text("Restart Kernel…", exact=True).click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    expect(opened.strip("restarted")).to_contain_text(
+        "The session's kernel and its Spark context were restarted; variables are gone."
+    )
+    opened.strip("restarted").get_by_role("button", name="Close").click()
+    expect(opened.strip("restarted")).to_have_count(0)
+
+
+def test_a_jupyter_that_knows_no_sessions_works_as_ever(page: Page, server: Jupyter) -> None:
+    opened = Opened(page, server, "6 * 7")
+    opened.cell(0).locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    expect(opened.cell(0).locator(".jp-OutputArea-output")).to_have_text("42")
+    assert page.locator(".sparkowl-strip").count() == 0
