@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -14,7 +15,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
-import nbformat
 from playwright.sync_api import Page, Route, WebSocket
 
 from sparkowl import agent
@@ -27,6 +27,23 @@ _SENT: Final = re.compile(rb'"msg_id": ?"([^"]+)"')
 IDLE: Final = {"state": "IDLE", "reason": "", "stops_in_s": 1200.0, "warn_s": 120, "name": "x"}
 
 
+def ipynb(*cells: str, kernel: str) -> str:
+    """A notebook of these code cells, as a file has it."""
+    code: dict[str, Any] = {
+        "cell_type": "code",
+        "execution_count": None,
+        "metadata": {},
+        "outputs": [],
+    }
+    notebook: dict[str, Any] = {
+        "cells": [code | {"id": f"cell-{n}", "source": source} for n, source in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": kernel, "display_name": kernel}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(notebook)
+
+
 @dataclass
 class Jupyter:
     """A Jupyter server that serves a folder."""
@@ -36,9 +53,7 @@ class Jupyter:
 
     def write(self, name: str, *cells: str) -> str:
         """Keep a notebook of these cells; where a browser finds it."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python"}
-        self.file(name).write_text(nbformat.writes(notebook))
+        self.file(name).write_text(ipynb(*cells, kernel="python3"))
         return f"{self.url}notebooks/{name}.ipynb"
 
     def file(self, name: str) -> Path:

@@ -10,7 +10,6 @@ from typing import Final
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-
 from tests.browser.plain import IDLE, Answers, Jupyter, jupyter
 
 _NUMBERS: Final = count(1)
@@ -45,7 +44,7 @@ class Opened:
         # Ready to run a cell.
         expect(page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')).to_be_visible()
 
-    def strip(self, name: str) -> Locator:
+    def said(self, name: str) -> Locator:
         return self.page.locator(f'[data-strip="{name}"]')
 
     def cell(self, number: int) -> Locator:
@@ -87,7 +86,7 @@ def test_a_session_that_soon_stops_is_warned_of_and_kept_by_a_key(
     keep.focus()
     page.keyboard.press("Enter")
 
-    expect(opened.strip("idle")).to_have_count(0)
+    expect(opened.said("idle")).to_have_count(0)
     assert answers.asked.count("POST extend") == 1
 
 
@@ -106,17 +105,17 @@ def test_a_tab_that_was_away_is_warned_when_it_returns(
     opened = Opened(page, server)
     answers.session |= {"stops_in_s": 30}
     opened.look_again()
-    expect(opened.strip("idle")).to_be_visible()
+    expect(opened.said("idle")).to_be_visible()
 
 
 def test_a_warning_goes_when_a_cell_runs(page: Page, server: Jupyter, answers: Answers) -> None:
     answers.session |= {"stops_in_s": 90}
     opened = Opened(page, server)
-    expect(opened.strip("idle")).to_be_visible()
+    expect(opened.said("idle")).to_be_visible()
     answers.session = IDLE | {"state": "BUSY", "stops_in_s": None}
     opened.cell(0).locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")
-    expect(opened.strip("idle")).to_have_count(0)
+    expect(opened.said("idle")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +165,7 @@ def test_nothing_is_asked_after_the_end(page: Page, server: Jupyter, answers: An
     page.on("console", lambda message: warned.append(message.text))
     answers.status, answers.session = 410, {"state": "TERMINATED", "reason": "Idle."}
     opened.look_again()
-    expect(opened.strip("ended")).to_be_visible()
+    expect(opened.said("ended")).to_be_visible()
     asked = len(answers.asked)
     opened.look_again()
     opened.run(0, answers)
@@ -185,7 +184,7 @@ def test_an_expired_link_is_said_until_there_is_another(
     expect(page.get_by_role("alert")).to_contain_text("The link has expired: ask for a new one")
     answers.status = 200
     opened.look_again()
-    expect(opened.strip("expired")).to_have_count(0)
+    expect(opened.said("expired")).to_have_count(0)
 
 
 @pytest.mark.parametrize("status", [None, 502])
@@ -201,7 +200,7 @@ def test_a_server_that_stays_away_is_missed_until_it_is_back(
             opened.look_again()
     expect(page.get_by_role("alert")).to_have_text("The server is away, trying again.")
     answers.status = 200
-    expect(opened.strip("away")).to_have_count(0)
+    expect(opened.said("away")).to_have_count(0)
 
 
 def test_a_cell_shows_sparks_progress_while_it_runs_and_saves_none(
@@ -269,7 +268,7 @@ def test_a_calculation_of_the_api_is_shown_as_what_cells_wait_for(
         "A calculation sent by API runs; cells wait.40 %"
     )
     assert page.locator(".sparkowl-progress").count() == 0
-    expect(opened.strip("running")).to_have_count(0)
+    expect(opened.said("running")).to_have_count(0)
 
 
 def test_a_restart_is_said_and_can_be_put_away(
@@ -279,11 +278,11 @@ def test_a_restart_is_said_and_can_be_put_away(
     page.get_by_role("menuitem", name="Kernel").click()
     page.get_by_text("Restart Kernel…", exact=True).click()
     page.locator(".jp-Dialog .jp-mod-accept").click()
-    expect(opened.strip("restarted")).to_contain_text(
+    expect(opened.said("restarted")).to_contain_text(
         "The session's kernel and its Spark context were restarted; variables are gone."
     )
-    opened.strip("restarted").get_by_role("button", name="Close").click()
-    expect(opened.strip("restarted")).to_have_count(0)
+    opened.said("restarted").get_by_role("button", name="Close").click()
+    expect(opened.said("restarted")).to_have_count(0)
 
 
 def test_a_jupyter_that_knows_no_sessions_works_as_ever(page: Page, server: Jupyter) -> None:
