@@ -121,7 +121,7 @@ class Answers:
         """Answer this page from now on."""
         page.route(re.compile(r"/_sparkowl/\w+$"), self._session)
         page.route(re.compile(r"/sparkowl/progress$"), self._progress)
-        page.on("websocket", self._listen)
+        page.on("websocket", self.listen)
 
     def run(self, **members: Any) -> None:
         """A calculation runs from now on: of the last cell, unless said otherwise."""
@@ -143,7 +143,8 @@ class Answers:
         self.asked.append("GET progress")
         route.fulfill(json={"running": self.running})
 
-    def _listen(self, channel: WebSocket) -> None:
+    def listen(self, channel: WebSocket) -> None:
+        """Note what the page runs by this channel."""
         channel.on("framesent", self._sent)
 
     def _sent(self, frame: str | bytes) -> None:

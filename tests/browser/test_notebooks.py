@@ -93,11 +93,13 @@ class Paper:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         page.goto(url)
-        self.await_idle()
+        self.await_ready()
 
-    def await_idle(self) -> None:
+    def await_ready(self) -> None:
         idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
         expect(self.page.locator(idle)).to_be_visible()
+        # The page is up before all of it is there, and loses what is typed too early.
+        self.page.wait_for_load_state("networkidle")
 
     def send(self, code: str) -> Locator:
         """Run code in a new cell; the cell."""
@@ -187,7 +189,7 @@ def test_cells_show_spark_and_figures_and_are_saved_and_exported(paper: Paper, u
     assert notebook["cells"][0]["source"] == "1 + 1", "what the file in the bucket had"
     assert "sparkowl-progress" not in json.dumps(notebook)
     paper.page.reload()
-    paper.await_idle()
+    paper.await_ready()
     expect(paper.page.locator(".jp-OutputArea-output").get_by_text(edit)).to_be_visible()
     expect(paper.page.locator(".jp-OutputArea-output img").last).to_be_visible()
 

@@ -122,7 +122,9 @@ export class Session {
     clearTimeout(this.#timer);
     this.#unwarn();
     for (const name of ["away", "expired", "restarted"]) this.#strips.drop(name);
-    const reason = typeof session.reason === "string" ? session.reason : "";
+    // A plain refusal has a message instead of a reason.
+    const said = session.reason ?? session.message;
+    const reason = typeof said === "string" ? said : "";
     this.#strips.show("ended", {
       text: [ENDED[session.state] ?? ENDED.TERMINATED, reason, AFTER_END].filter(Boolean).join(" "),
       kind: "error",
