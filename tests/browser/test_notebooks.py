@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from tests.browser.plain import ipynb
 from tests.e2e.conftest import GONE, Server, User, running, wait_for
 from websockets.exceptions import InvalidStatus
@@ -42,10 +42,10 @@ _PATIENT_MS: Final = 90_000
 
 
 @pytest.fixture(scope="module", autouse=True)
-def patience() -> Iterator[None]:
+def patience(browser: Browser) -> None:
+    """More than the browser's own, which the next module's browser sets again."""
+    assert browser.is_connected()
     expect.set_options(timeout=_PATIENT_MS)
-    yield
-    expect.set_options(timeout=None)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,10 @@ def base(url: str, session: str) -> str:
 
 def cookies(visitor: BrowserContext) -> dict[str, str]:
     return {"Cookie": "; ".join(f"{c['name']}={c['value']}" for c in visitor.cookies())}
+
+
+def _get(url: str, **more: Any) -> httpx.Response:
+    return httpx.get(url, trust_env=False, timeout=30, **more)
 
 
 class Paper:
@@ -156,7 +160,7 @@ def exported(user: User, good: Callable[[str], bool]) -> Any:
 def calculation(user: User, session: str, code: str) -> Any:
     """The calculation of this code; there must be one, and one only."""
     found = user.athena.list_calculation_executions(SessionId=session)["Calculations"]
-    ids = [one["CalculationExecutionId"] for one in found if one["Description"] == DESCRIPTION]
+    ids = [one["CalculationExecutionId"] for one in found if one.get("Description") == DESCRIPTION]
     (one,) = (
         one
         for one in ids
@@ -290,11 +294,11 @@ def test_a_cookie_opens_its_own_session_only(
     answer = paper.page.goto(theirs)
     assert answer is not None
     assert answer.status == 403
-    assert httpx.get(theirs, headers=cookies(visitor)).status_code == 403
-    assert httpx.get(mine, headers=cookies(visitor)).status_code == 200
+    assert _get(theirs, headers=cookies(visitor)).status_code == 403
+    assert _get(mine, headers=cookies(visitor)).status_code == 200
     # Nor does the token of one link open another session.
     token = link(user, session).partition("?")[2]
-    assert httpx.get(f"{theirs}?{token}").status_code == 403
+    assert _get(f"{theirs}?{token}").status_code == 403
     user.end(other)
 
 
@@ -302,19 +306,22 @@ def test_a_websocket_without_the_cookie_is_refused(
     paper: Paper, visitor: BrowserContext, session: str
 ) -> None:
     address = base(paper.page.url, session)
-    kernels = httpx.get(f"{address}api/kernels", headers=cookies(visitor)).json()
+    kernels = _get(f"{address}api/kernels", headers=cookies(visitor)).json()
     url = f"ws{address.removeprefix('http')}api/kernels/{kernels[0]['id']}/channels"
     with pytest.raises(InvalidStatus) as refused:
-        connect(url)
+        connect(url, proxy=None)
     assert refused.value.response.status_code == 403
     with (
         pytest.raises(InvalidStatus),
         connect(
-            url, additional_headers=cookies(visitor), origin=Origin("http://elsewhere.example")
+            url,
+            proxy=None,
+            additional_headers=cookies(visitor),
+            origin=Origin("http://elsewhere.example"),
         ),
     ):
         pass
-    with connect(url, additional_headers=cookies(visitor)) as socket:
+    with connect(url, proxy=None, additional_headers=cookies(visitor)) as socket:
         assert socket.response is not None
         assert socket.response.status_code == 101
 
@@ -323,10 +330,10 @@ def test_a_link_opens_nothing_after_its_time(user: User, session: str) -> None:
     made = user.athena.create_presigned_notebook_url(SessionId=session)
     over_at = made["AuthTokenExpirationTime"] / 1000
     assert 0 < over_at - time.time() <= LINK_S
-    assert httpx.get(made["NotebookUrl"]).status_code == 303
+    assert _get(made["NotebookUrl"]).status_code == 303
     # The one wait for real time: the server is another process, with the machine's clock.
     time.sleep(max(over_at - time.time(), 0) + 1.5)
-    refused = httpx.get(made["NotebookUrl"])
+    refused = _get(made["NotebookUrl"])
     assert refused.status_code == 403
     assert "set-cookie" not in refused.headers
 

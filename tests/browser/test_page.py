@@ -15,10 +15,8 @@ from tests.browser.plain import IDLE, Answers, Jupyter, jupyter
 
 _NUMBERS: Final = count(1)
 _HOSTILE: Final = "Stopped </span><img src=x onerror=\"document.title='hit'\"> <script>1</script>"
-#: Expectations wait this long, in milliseconds: the machine may be busy.
+#: How long is waited for what the page asks or does, in milliseconds: the machine may be busy.
 _PATIENT_MS: Final = 30_000
-
-expect.set_options(timeout=_PATIENT_MS)
 
 
 @pytest.fixture(scope="module")
