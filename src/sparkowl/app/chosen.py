@@ -140,6 +140,7 @@ def notebooks(settings: Settings, key: bytes, url: str) -> NotebookTerms:
         url=asked.url or url,
         link=timedelta(seconds=asked.link_s),
         versions=asked.versions,
+        downloads=asked.downloads,
     )
 
 

@@ -30,6 +30,8 @@ class NotebookTerms:
     link: timedelta = timedelta(minutes=10)
     #: How many saves of a notebook are kept.
     versions: int = 200
+    #: Whether sessions may begin with a file from the web.
+    downloads: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
