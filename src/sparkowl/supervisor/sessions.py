@@ -25,6 +25,7 @@ from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, notebooks, sessions
 from sparkowl.supervisor import outputs
 from sparkowl.supervisor.endings import end_driver, take_left
+from sparkowl.supervisor.fetching import Fetching
 from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
@@ -66,16 +67,25 @@ class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
     def __init__(
-        self, means: Means, jumps: Jumps, turn_over: Callable[[], Awaitable[None]]
+        self,
+        means: Means,
+        jumps: Jumps,
+        turn_over: Callable[[], Awaitable[None]],
+        wake: Callable[[SessionId], None],
     ) -> None:
         self._means = means
         self._jumps = jumps
         #: Called when a session that had its turn has a driver now: it is the next one's turn.
         self._turn_over = turn_over
+        self._fetching = Fetching(means, wake)
         #: Those that found that it is not their turn, when they were last looked at.
         self.waiting: set[str] = set()
         #: When the drivers without a link were last told where to dial.
         self._guided: dict[DriverId, float] = {}
+
+    async def close(self) -> None:
+        """Drop what goes on between two looks; whoever looks next begins it again."""
+        await self._fetching.close()
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
@@ -84,7 +94,10 @@ class Sessions:
             now = await self._jumps.settled()
             session, seen = await self._look(session_id)
             if session.server != self._means.server:
+                self._fetching.drop(session_id)
                 return await self._leave(seen.driver)
+            if session.state in _ENDING:
+                self._fetching.drop(session_id)
             step = domain.next_step(session, seen, now, self._means.patience)
             verdict = await self._take(step, session, seen)
             if verdict is not None:
@@ -119,6 +132,7 @@ class Sessions:
                 assert driver is not None
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
+        fetching, not_fetched = self._fetching.seen(session_id)
         silent_since = None if driver is None else means.links.silent_since(driver.id)
         since = None if driver is None else means.links.linked_since(driver.id)
         seen = Situation(
@@ -129,6 +143,8 @@ class Sessions:
             calculation=calculation,
             # A server that was away has to let the agent tell first what happened meanwhile.
             canceling_since=None if asked is None else max(asked, since or silent_since or asked),
+            fetching=fetching,
+            not_fetched=not_fetched,
         )
         return session, seen
 
@@ -175,6 +191,9 @@ class Sessions:
                 return self._rest(session, seen, until)
             case domain.Happened(event=event, reason=reason):
                 await self._happened(session, event, reason, seen.calculation)
+                return None
+            case domain.FetchNotebook(uri=uri):
+                self._fetching.begin(session, uri)
                 return None
             case domain.Launch():
                 return await self._launch(session, driver)
