@@ -38,8 +38,9 @@ def configure(level: str, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # Alembic reports its own set-up, uvicorn repeats every call, websockets every frame.
-    for noisy in ("alembic", "uvicorn", "websockets", "botocore", "urllib3"):
+    # Alembic reports its own set-up, uvicorn repeats every call, websockets every frame, httpx the
+    # URLs that it asks for, and httpcore the headers that come back: both may hold secrets.
+    for noisy in ("alembic", "uvicorn", "websockets", "botocore", "urllib3", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

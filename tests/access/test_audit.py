@@ -309,6 +309,7 @@ def test_properties_that_look_secret_are_hidden(key: str) -> None:
         "Authorization: Basic canary",
         "jdbc:postgresql://me:canary@db.example.org/sales",
         "redis://:canary@cache.example.org",
+        "https://store.example.org/a.ipynb?sv=1&sig=canary",
     ],
 )
 def test_a_property_whose_value_looks_secret_is_hidden_too(value: str) -> None:

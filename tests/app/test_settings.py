@@ -152,6 +152,10 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[driver]\nstart_timeout_s = 0", "driver.start_timeout_s"),
         ("[driver]\nisolation = 'maybe'", "driver.isolation"),
         ("[pool]\nsize = -1", "pool.size"),
+        ("[notebooks]\ndownload_s = 0", "notebooks.download_s"),
+        ("[notebooks]\ndownload_s = 121", "notebooks.download_s"),
+        ("[notebooks]\ndownload_s = inf", "notebooks.download_s"),
+        ("[notebooks]\ndownloads = 'some'", "notebooks.downloads"),
         ("[limits]\nsessions = 0", "limits.sessions"),
         ("[engines.'Apache Spark version 9']\n", "engines.Apache Spark version 9.[key]"),
         (

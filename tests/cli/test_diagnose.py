@@ -182,6 +182,7 @@ def test_names_say_what_is_secret() -> None:
         ("fs.azure.account.key.x: abc", f"fs.azure.account.key.x: {GONE}"),
         ("-----BEGIN RSA PRIVATE KEY-----\nab\n-----END RSA", f"{GONE} RSA"),
         ("-----BEGIN PRIVATE KEY-----\nab", GONE),
+        ('"https://a.example/b.ipynb?sig=abc"', f'"https://a.example/b.ipynb?{GONE}"'),
         ("the token was refused, they said", "the token was refused, they said"),
     ],
 )

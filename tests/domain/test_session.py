@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from tests.builders import (
@@ -21,6 +22,7 @@ from tests.builders import (
 from sparkowl.domain.calculation import Event as CalculationEvent
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
+from sparkowl.domain.ids import NotebookId
 from sparkowl.domain.reason import TERMINATED, UNHEALTHY, Code
 from sparkowl.domain.session import (
     ACTIVE,
@@ -30,6 +32,7 @@ from sparkowl.domain.session import (
     AdoptDriver,
     CancelCalculation,
     Event,
+    FetchNotebook,
     Happened,
     Launch,
     Rest,
@@ -44,6 +47,7 @@ from sparkowl.domain.session import (
     how_canceled,
     how_ended,
     next_step,
+    notebook_came,
     require_room,
     stops_at,
 )
@@ -55,7 +59,7 @@ from sparkowl.protocol import model
 EXPECTED = """
 DRIVER_READY    CREATED     -           -           -           -
 ADOPTED         -           IDLE        =           =           =
-START_FAILED    FAILED      FAILED      -           -           -
+START_FAILED    FAILED      FAILED      -           FAILED      -
 WORK_STARTED    -           BUSY        BUSY        -           -
 WORK_ENDED      -           -           =           IDLE        =
 EXTENDED        =           =           younger     =           =
@@ -254,6 +258,18 @@ CREATED = make_session(state=State.CREATED, idle_since=None)
 BUSY = make_session(state=State.BUSY, idle_since=None)
 IDLE = make_session()
 DEGRADED = make_session(state=State.DEGRADED, idle_since=None)
+FILE = "https://files.example.com/a.ipynb"
+WITH_FILE: dict[str, Any] = {
+    "NotebookVersion": "Jupyter1.0",
+    "EngineConfiguration": {"AdditionalConfigs": {"NotebookFileURI": FILE}},
+}
+NO_DRIVER = make_situation(driver=None, alive=False, linked=False)
+NO_FILE = "Session failed to start [USER] It is not there."
+
+
+def awaiting(session: Session, **changes: Any) -> Session:
+    """The session, whose file on the web has not come yet."""
+    return replace(session, request=WITH_FILE, **changes)
 
 
 #: How the reason of a start that failed begins.
@@ -267,6 +283,95 @@ def after(seconds: float) -> timedelta:
 SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     "a new session is launched": (
         CREATING, make_situation(driver=None, alive=False, linked=False), after(0), Launch(),
+    ),
+    "the file of a new session is fetched first": (
+        awaiting(CREATING), NO_DRIVER, after(0), FetchNotebook(FILE),
+    ),
+    "also beside a driver that starts": (
+        awaiting(CREATING), make_situation(driver=LAUNCHED, linked=False), after(1),
+        FetchNotebook(FILE),
+    ),
+    "also of a session that was warm": (
+        awaiting(CREATED), make_situation(driver=READY), after(0), FetchNotebook(FILE),
+    ),
+    "also when a calculation came before it": (
+        awaiting(BUSY), make_situation(driver=READY, calculation=WAITING), after(0),
+        FetchNotebook(FILE),
+    ),
+    "the driver is launched meanwhile": (
+        awaiting(CREATING), replace(NO_DRIVER, fetching=True), after(0), Launch(),
+    ),
+    "and becomes ready": (
+        awaiting(CREATING), make_situation(driver=READY, fetching=True), after(1),
+        Happened(Event.DRIVER_READY),
+    ),
+    "it is not adopted before the file is there": (
+        awaiting(CREATED), make_situation(driver=READY, fetching=True), after(999), Rest(),
+    ),
+    "nor with a calculation": (
+        awaiting(BUSY), make_situation(driver=READY, calculation=WAITING, fetching=True),
+        after(999), Rest(),
+    ),
+    "nor is a cancellation held against its agent": (
+        awaiting(BUSY),
+        make_situation(driver=READY, calculation=CANCELING, canceling_since=AT, fetching=True),
+        after(999), Rest(),
+    ),
+    "it is missed when it dies meanwhile": (
+        awaiting(CREATED), make_situation(driver=READY, alive=False, linked=False, fetching=True),
+        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [CRASH] The Spark driver is gone."),
+    ),
+    "also while it starts": (
+        awaiting(CREATING),
+        make_situation(driver=LAUNCHED, alive=False, linked=False, fetching=True), after(1),
+        Happened(Event.START_FAILED, f"{FAILED} The Spark driver ended while starting."),
+    ),
+    "a file that cannot be had ends the start": (
+        awaiting(CREATING), replace(NO_DRIVER, fetching=True, not_fetched="It is not there."),
+        after(1), Happened(Event.START_FAILED, NO_FILE),
+    ),
+    "also of a session with a driver": (
+        awaiting(CREATED),
+        make_situation(driver=READY, fetching=True, not_fetched="It is not there."), after(1),
+        Happened(Event.START_FAILED, NO_FILE),
+    ),
+    "also with a calculation": (
+        awaiting(BUSY),
+        make_situation(
+            driver=READY, calculation=WAITING, fetching=True, not_fetched="It is not there."
+        ),
+        after(1), Happened(Event.START_FAILED, NO_FILE),
+    ),
+    "a file that has become a notebook": (
+        awaiting(CREATED, notebook_id=NotebookId("n")), make_situation(driver=READY), after(1),
+        AdoptDriver(),
+    ),
+    "from then on the driver has its time to take the session": (
+        awaiting(
+            CREATED, notebook_id=NotebookId("n"), timeline=notebook_came(CREATED, AT + after(170))
+        ),
+        make_situation(driver=READY), after(349), AdoptDriver(),
+    ),
+    "and no more": (
+        awaiting(
+            CREATED, notebook_id=NotebookId("n"), timeline=notebook_came(CREATED, AT + after(170))
+        ),
+        make_situation(driver=READY), after(351),
+        Happened(
+            Event.DRIVER_LOST,
+            f"{UNHEALTHY} [CRASH] Its driver did not take it within 180 s.",
+        ),
+    ),
+    "nothing is fetched for a session that ends": (
+        awaiting(CREATED, state=State.TERMINATING), make_situation(driver=READY), after(1),
+        StopDriver(),
+    ),
+    "nor for one that has": (
+        awaiting(CREATED, state=State.FAILED), NO_DRIVER, after(1), Rest(),
+    ),
+    "nor for a session without a notebook": (
+        replace(CREATING, request={"EngineConfiguration": WITH_FILE["EngineConfiguration"]}),
+        NO_DRIVER, after(0), Launch(),
     ),
     "a session that waited long for a place is still launched": (
         CREATING, make_situation(driver=None, alive=False, linked=False), after(9999), Launch(),

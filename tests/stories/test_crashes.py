@@ -13,16 +13,19 @@ from hypothesis import settings
 from tests.stories.model import Model
 from tests.stories.mortal import Crashed
 from tests.stories.mortal_world import MortalWorld, mortal_world
+from tests.stories.world import all_sessions
 
 from sparkowl.domain.ids import SessionId
 from sparkowl.domain.limits import Limits, Quota
-from sparkowl.store import drivers
+from sparkowl.domain.notebook import empty
+from sparkowl.store import drivers, notebooks
 
 #: Each await is some tenths of a second: usually every so-manieth has its turn, in a long run all.
 LONG = settings().max_examples >= 1_000
 STRIDE = 1 if LONG else 13
 #: More awaits than any of the stories has: one that never ends is an error, not a long test.
 MOST_AWAITS = 1_000
+FILE = "https://files.example.com/a.ipynb"
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +168,27 @@ async def a_refused_launch(w: MortalWorld, model: Model) -> None:
     await start(w, model)
 
 
+async def start_with_file(w: MortalWorld, model: Model) -> str:
+    request = {
+        "WorkGroup": "spark",
+        "NotebookVersion": "Jupyter1.0",
+        "EngineConfiguration": {"AdditionalConfigs": {"NotebookFileURI": FILE}},
+    }
+    session_id = str((await w.call("StartSession", **request))["SessionId"])
+    model.started(session_id)
+    await w.settle()
+    return session_id
+
+
+async def a_file_from_the_web(w: MortalWorld, model: Model) -> None:
+    w.web.files[FILE] = empty().encode()
+    await calculate(w, model, await start_with_file(w, model), "1")
+
+
+async def a_file_that_is_not_there(w: MortalWorld, model: Model) -> None:
+    await start_with_file(w, model)
+
+
 @dataclass(frozen=True)
 class Story:
     tell: Callable[[MortalWorld, Model], Awaitable[None]]
@@ -192,6 +216,8 @@ STORIES = {
     "queue": Story(a_queue, limits=ONE_AT_A_TIME),
     "clean stop": Story(a_clean_stop, pool=1),
     "refused launch": Story(a_refused_launch),
+    "file from the web": Story(a_file_from_the_web),
+    "file that is not there": Story(a_file_that_is_not_there, pool=1),
 }
 
 
@@ -211,6 +237,9 @@ async def tell(folder: Path, story: Story, dies_at: int) -> bool:
         await w.stop()
         await w.settle()
         assert w.launcher.living == []
+        made = await w.store.read(lambda tx: notebooks.names(tx, "spark"))
+        opened = [s for s in await w.store.read(all_sessions) if s.notebook_id is not None]
+        assert len(made) == len(opened), "a notebook was made twice, or by halves"
     return died
 
 

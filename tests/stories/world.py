@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 from tests.builders import PATIENCE
 from tests.databases import new_place
+from tests.webs import MakeBelieveWeb
 
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
@@ -105,6 +106,8 @@ class Gate(Store):
         self.before: Callable[[Connection], None] | None = None
         #: The connection is lost at the next read.
         self.loses_read = False
+        #: The connection is lost before the next write.
+        self.loses_write = False
         #: The connection is lost at every COMMIT: it is made, and nobody hears of it.
         self.unanswered = False
 
@@ -123,6 +126,9 @@ class Gate(Store):
         before, self.before = self.before, None
         if before is not None:
             await self._store.write(before)
+        if self.loses_write:
+            self.loses_write = False
+            raise OperationalError("BEGIN", {}, ConnectionError("the server hung up"))
         written = await self._store.write(work)
         if self.unanswered:
             raise OperationalError("COMMIT", {}, ConnectionError("the server hung up"))
@@ -214,6 +220,7 @@ class World:
         self.starts_at_once = starts_at_once
         self.budgets = budgets
         self.roles = roles
+        self.web: MakeBelieveWeb = MakeBelieveWeb() if beside is None else beside.web
         self.assemble()
 
     def _open(self) -> Store:
@@ -248,6 +255,7 @@ class World:
             launcher=self.launcher,
             links=self.links,
             files=self.files,
+            download=self.web,
             patience=PATIENCE,
             sparks=self.sparks,
             stop_grace_s=5,

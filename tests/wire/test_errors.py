@@ -163,8 +163,24 @@ ROWS = [
     ),
     Row(
         "StartSession",
-        engine("spark", AdditionalConfigs={"NotebookId": "x"}) | {"NotebookVersion": "1"},
-        "SparkOwl has no notebooks yet",
+        engine("spark", AdditionalConfigs={"NotebookFileURI": "s3://b/x.ipynb"}),
+        "NotebookVersion is required when NotebookFileURI is provided.",
+    ),
+    Row(
+        "StartSession",
+        engine("spark") | {"NotebookVersion": "1"},
+        "NotebookVersion must be 'Athena notebook version 1' or 'Jupyter1.0', not '1'.",
+    ),
+    Row(
+        "StartSession",
+        engine("spark", AdditionalConfigs={"NotebookId": "x"}) | {"NotebookVersion": "Jupyter1.0"},
+        "EngineConfiguration.AdditionalConfigs.NotebookId: notebook x is not found in workgroup",
+    ),
+    Row(
+        "StartSession",
+        engine("spark", AdditionalConfigs={"NotebookFileURI": "http://a.example/x.ipynb"})
+        | {"NotebookVersion": "Jupyter1.0"},
+        "EngineConfiguration.AdditionalConfigs.NotebookFileURI must be of the form",
     ),
     Row("StartSession", start(Tags=tags(51)), "at most 50 tags"),
     Row("StartSession", start(Tags=[{"Value": "v"}]), "Tags.1.Key is required."),

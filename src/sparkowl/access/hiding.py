@@ -2,8 +2,8 @@
 
 As CloudTrail does for Athena, code and notebooks are replaced by ``HIDDEN_FOR_SECURITY_REASONS``,
 and so are the hashes of their content. Of properties, those are hidden whose key or value looks
-secret: Spark's own rule (``spark.redaction.regex``), and what that one overlooks. What is long is
-cut.
+secret: Spark's own rule (``spark.redaction.regex``), and what that one overlooks; and of URLs the
+query, where signatures are. What is long is cut.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 
+_QUERY: Final = re.compile(r"(://[^\s?#]*\?)\S+")
+
 
 def shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as they may be written down."""
@@ -64,7 +66,10 @@ def _object(value: Mapping[str, Any], *, properties: bool) -> dict[str, Any]:
     return {
         cut(name, MAX_TEXT): HIDDEN
         if _is_hidden(name, member, properties=properties) or (secret_tag and name == "Value")
-        else _value(member, properties=properties or name in _PROPERTIES)
+        else _value(
+            _without_query(member) if properties else member,
+            properties=properties or name in _PROPERTIES,
+        )
         for name, member in list(value.items())[:MAX_ITEMS]
     }
 
@@ -84,6 +89,10 @@ def _is_hidden(name: str, value: Any, *, properties: bool) -> bool:
 @lru_cache(maxsize=1024)
 def _secret_name(name: str) -> bool:
     return _SECRET.search(name) is not None
+
+
+def _without_query(value: Any) -> Any:
+    return _QUERY.sub(rf"\1{HIDDEN}", value) if isinstance(value, str) else value
 
 
 def _value(value: Any, *, properties: bool) -> Any:

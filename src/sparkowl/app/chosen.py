@@ -141,6 +141,7 @@ def notebooks(settings: Settings, key: bytes, url: str) -> NotebookTerms:
         link=timedelta(seconds=asked.link_s),
         versions=asked.versions,
         warn=timedelta(seconds=asked.warn_s),
+        downloads=asked.downloads,
     )
 
 

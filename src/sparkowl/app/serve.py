@@ -25,6 +25,7 @@ from sparkowl.config import Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
+from sparkowl.domain.notebook import LARGEST
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.bounds import InFlight
 from sparkowl.http.drivers import DriversDoor
@@ -36,6 +37,7 @@ from sparkowl.launchers.engines import EngineError, Environment
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher
 from sparkowl.launchers.users import Users
+from sparkowl.objects.download import Web
 from sparkowl.objects.errors import BucketAlreadyExists, ObjectError
 from sparkowl.objects.files import Files
 from sparkowl.objects.uploads import Uploads
@@ -226,6 +228,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         launcher=launcher,
         links=links,
         files=files,
+        download=Web(limit_s=settings.notebooks.download_s, largest=LARGEST),
         sparks=sparks,
         patience=chosen.patience(settings),
         stop_grace_s=settings.driver.stop_grace_s,

@@ -31,5 +31,9 @@ class NotebooksSection(Section):
     versions: int = Field(200, ge=1)
     """Saves that are kept of each notebook; the oldest are dropped first."""
 
-    download_s: Positive = 30
+    downloads: bool = True
+    """A NotebookFileURI may be an ``https://`` one, which the server fetches from the public
+    internet. False: only ``s3://`` ones are taken."""
+
+    download_s: float = Field(30, gt=0, le=120, allow_inf_nan=False)
     """The longest that fetching a NotebookFileURI may take."""

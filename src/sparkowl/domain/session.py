@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sparkowl.domain import engine
+from sparkowl.domain import engine, opening
 from sparkowl.domain.calculation import (
     CANCELED_REASON,
     SESSION_TERMINATED_REASON,
@@ -102,6 +102,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     State.BUSY: {
         Event.ADOPTED: State.BUSY,
+        # A calculation that came while it was CREATED, and its notebook does not come.
+        Event.START_FAILED: State.FAILED,
         Event.WORK_ENDED: State.IDLE,
         Event.EXTENDED: State.BUSY,
         Event.TERMINATE_ASKED: State.TERMINATING,
@@ -121,6 +123,12 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.TERMINATED: _STAYS_TERMINATED,
     State.FAILED: _STAYS_FAILED,
 }
+
+
+#: Where a session may be before its driver took it.
+_NOT_OPEN: Final = frozenset({State.CREATING, State.CREATED, State.BUSY})
+#: In the start timeline: when a notebook that had to be fetched was there.
+NOTEBOOK_CAME: Final = "notebook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +166,13 @@ class Session:
     def has_jupyter(self) -> bool:
         """Whether a Jupyter server runs beside its kernel: it was asked for a NotebookVersion."""
         return "NotebookVersion" in self.request
+
+    @property
+    def awaited_file(self) -> str | None:
+        """The URI of a file on the web that is to become its notebook, and has not yet."""
+        if self.notebook_id is not None or not self.has_jupyter:
+            return None
+        return opening.web_file(self.request)
 
     @property
     def working_directory(self) -> str:
@@ -266,12 +281,24 @@ def require_room(session: Session) -> None:
         )
 
 
+def notebook_came(session: Session, at: datetime) -> dict[str, Any]:
+    """The start timeline of a session whose notebook was fetched."""
+    return {**session.timeline, NOTEBOOK_CAME: at.timestamp()}
+
+
 # --- what to do next ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """Start a driver for the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchNotebook:
+    """Begin to fetch the file that becomes the session's notebook."""
+
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +342,16 @@ class Rest:
     until: datetime | None = None
 
 
-Step = Launch | AdoptDriver | RunCalculation | CancelCalculation | StopDriver | Happened | Rest
+Step = (
+    FetchNotebook
+    | Launch
+    | AdoptDriver
+    | RunCalculation
+    | CancelCalculation
+    | StopDriver
+    | Happened
+    | Rest
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +385,10 @@ class Situation:
     behind: tuple[Calculation, ...] = ()
     #: Since when the calculation shall stop *and* the agent could know it; None: it need not.
     canceling_since: datetime | None = None
+    #: The file that becomes its notebook is being fetched, or was...
+    fetching: bool = False
+    #: ...in vain, for this reason: a sentence for the user.
+    not_fetched: str | None = None
 
 
 def next_step(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
@@ -359,9 +399,27 @@ def next_step(session: Session, seen: Situation, now: datetime, patience: Patien
         return StopDriver() if left else Rest()
     if session.state is State.TERMINATING:
         return StopDriver() if left else Happened(Event.DRIVER_GONE)
+    if session.awaited_file is not None and session.state in _NOT_OPEN:
+        return _await_notebook(session.awaited_file, session, seen, now, patience)
     if session.state is State.CREATING:
         return _start(session, seen, now, patience)
     return _keep(session, seen, now, patience)
+
+
+def _await_notebook(
+    file: str, session: Session, seen: Situation, now: datetime, patience: Patience
+) -> Step:
+    """The file is fetched beside the start of the driver; the adoption waits for it."""
+    if not seen.fetching:
+        return FetchNotebook(file)
+    if seen.not_fetched is not None:
+        return _not_started(Code.USER, seen.not_fetched)
+    if session.state is State.CREATING:
+        return _start(session, seen, now, patience)
+    driver = seen.driver
+    if driver is None or _lost(driver, seen):
+        return _driver_lost(*_loss(driver))
+    return Rest()
 
 
 def _start(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
@@ -410,7 +468,11 @@ def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) 
 
 def _adopt(session: Session, now: datetime, patience: Patience) -> Step:
     assert session.active_at is not None
-    if now < session.active_at + patience.start:
+    came = session.timeline.get(NOTEBOOK_CAME)
+    since = session.active_at
+    if came is not None:
+        since = max(since, datetime.fromtimestamp(came, UTC))
+    if now < since + patience.start:
         return AdoptDriver()
     seconds = int(patience.start.total_seconds())
     return _driver_lost(Code.CRASH, f"Its driver did not take it within {seconds} s.")

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sparkowl.domain import engine
+from sparkowl.domain import engine, opening
 from sparkowl.domain.engine import SPARK_ENGINES
 from sparkowl.domain.errors import InvalidRequest
 
@@ -184,9 +184,9 @@ def _check(work_group: WorkGroup) -> None:
             f"{encryption['EncryptionOption']}."
         )
     if work_group.is_spark:
-        engine.require_takes(
-            work_group.engine_version, configuration.get("EngineConfiguration", {})
-        )
+        defaults = configuration.get("EngineConfiguration", {})
+        engine.require_takes(work_group.engine_version, defaults)
+        opening.refuse_default(defaults)
 
 
 def built_in(at: datetime) -> tuple[WorkGroup, WorkGroup]:

@@ -19,9 +19,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from sparkowl.domain import opening
 from sparkowl.domain.arns import Resource
 from sparkowl.domain.conditions import NO_TAGS, Tags
 from sparkowl.domain.errors import AccessDenied
+from sparkowl.domain.opening import S3File
 from sparkowl.domain.policy import ROOT
 from sparkowl.operations.context import Context
 from sparkowl.operations.importing import place_of
@@ -151,6 +153,11 @@ def _start_session(
     if request.get("CopyWorkGroupTags", True) and tags.of(tx, Resource(request["WorkGroup"]).key):
         yield Permission("athena:ListTagsForResource", target)
     yield from _pass_role(request.get("ExecutionRole"))
+    # Else the server would read to the caller what the caller may not read.
+    file = opening.asked(request).file
+    if isinstance(file, S3File):
+        object_arn = f"arn:aws:s3:::{file.bucket}/{file.key}"
+        yield Permission("s3:GetObject", Target(object_arn))
 
 
 def _create_work_group(

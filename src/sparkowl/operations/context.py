@@ -32,6 +32,8 @@ class NotebookTerms:
     versions: int = 200
     #: How long before the idle stop the page warns.
     warn: timedelta = timedelta(minutes=2)
+    #: Whether sessions may begin with a file from the web.
+    downloads: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from sparkowl.domain import opening
 from sparkowl.domain import session as domain
 from sparkowl.domain.reason import Code, explain
 from sparkowl.domain.session import Session, State
@@ -38,7 +39,7 @@ async def get_session(ctx: Context, request: Input) -> Output:
         "Description": session.description,
         "WorkGroup": session.work_group,
         "EngineVersion": session.engine_version,
-        "EngineConfiguration": kept.get("EngineConfiguration"),
+        "EngineConfiguration": _configuration(session),
         "NotebookVersion": kept.get("NotebookVersion"),
         "MonitoringConfiguration": kept.get("MonitoringConfiguration"),
         "SessionConfiguration": {
@@ -50,6 +51,15 @@ async def get_session(ctx: Context, request: Input) -> Output:
         "Status": _status(session),
         "Statistics": {"DpuExecutionInMillis": millis},
     }
+
+
+def _configuration(session: Session) -> Output | None:
+    """As it was asked for, and the notebook that a file or the first save became."""
+    kept: Output | None = session.request.get("EngineConfiguration")
+    if kept is None or session.notebook_id is None:
+        return kept
+    configs = {**kept.get("AdditionalConfigs", {}), opening.ID: session.notebook_id}
+    return {**kept, "AdditionalConfigs": configs}
 
 
 async def get_session_status(ctx: Context, request: Input) -> Output:

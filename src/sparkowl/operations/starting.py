@@ -9,17 +9,20 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from sparkowl.domain import engine, limits, properties, tags
+from sparkowl.domain import opening as notebook
 from sparkowl.domain import session as domain
 from sparkowl.domain.arns import Resource
 from sparkowl.domain.driver import fingerprint
-from sparkowl.domain.errors import InvalidRequest, TooManyRequests
+from sparkowl.domain.errors import TooManyRequests
 from sparkowl.domain.ids import new_session_id
+from sparkowl.domain.opening import Opening, S3File
 from sparkowl.domain.role import WHY_COLD
 from sparkowl.domain.session import Session, State
 from sparkowl.domain.sparks import OWN, Spark
 from sparkowl.domain.workgroup import WorkGroup, require_spark
 from sparkowl.operations.budgets import require_budget
 from sparkowl.operations.context import Context
+from sparkowl.operations.opening import opened, read_file, require_allowed
 from sparkowl.store import drivers, load, sessions, tokens, workgroups
 from sparkowl.store import tags as tag_rows
 
@@ -36,6 +39,8 @@ async def start_session(ctx: Context, request: Input) -> Output:
     The row is all that is written here. The supervisor, once woken, launches or adopts a driver.
     """
     asked = tokens.Asked("StartSession", ctx.caller.name, request)
+    opening = notebook.asked(request)
+    payload = await _payload(ctx, request, asked, opening)
 
     def start(tx: Connection) -> Session:
         known = tokens.find(tx, asked)
@@ -45,6 +50,8 @@ async def start_session(ctx: Context, request: Input) -> Output:
         require_spark(work_group)
         require_budget(ctx, tx, work_group.name)
         session = _new_session(ctx, request, work_group)
+        require_allowed(ctx, opening)
+        session = opened(ctx, tx, session, opening, payload)
         if _has_turn(ctx, tx, work_group):
             session = _with_driver(ctx, tx, session)
         else:
@@ -57,6 +64,27 @@ async def start_session(ctx: Context, request: Input) -> Output:
     session = await ctx.store.write(start)
     ctx.wake(session.id)
     return {"SessionId": session.id, "State": session.state}
+
+
+async def _payload(
+    ctx: Context, request: Input, asked: tokens.Asked, opening: Opening
+) -> str | None:
+    """The content of the object that becomes the session's notebook; None where there is none, and
+    where the session was made before: the object may be gone by now."""
+    file = opening.file
+    if not isinstance(file, S3File):
+        return None
+
+    def made_before(tx: Connection) -> bool:
+        if tokens.find(tx, asked) is not None:
+            return True
+        # What is refused anyway need not be read for.
+        work_group = workgroups.get(tx, request["WorkGroup"])
+        require_spark(work_group)
+        _effective(ctx, request, work_group)
+        return False
+
+    return None if await ctx.store.read(made_before) else await read_file(ctx, file)
 
 
 def _new_session(ctx: Context, request: Input, work_group: WorkGroup) -> Session:
@@ -86,12 +114,6 @@ def _effective(ctx: Context, request: Input, work_group: WorkGroup) -> Output:
     """The members of StartSession that the session keeps: checked, over the workgroup's own."""
     asked = request["EngineConfiguration"]
     engine.require_takes(work_group.engine_version, asked)
-    if "NotebookId" in asked.get("AdditionalConfigs", {}):
-        if "NotebookVersion" not in request:
-            raise InvalidRequest("NotebookVersion is required when NotebookId is provided.")
-        raise InvalidRequest(
-            "EngineConfiguration.AdditionalConfigs.NotebookId: SparkOwl has no notebooks yet."
-        )
     kept = {}
     if "NotebookVersion" in request:
         engine.require_notebooks(work_group.engine_version)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, literal, select, tuple_, update
 
 from sparkowl.domain.errors import InvalidRequest
-from sparkowl.domain.ids import NotebookId, SessionId
-from sparkowl.domain.notebook import Notebook, Version
+from sparkowl.domain.ids import NotebookId, SessionId, new_notebook_id
+from sparkowl.domain.notebook import Notebook, Version, free_name
 from sparkowl.store import tables
 from sparkowl.store.tables import micros, moment
 
@@ -193,3 +194,21 @@ def _version(row: Row[*tuple[Any, ...]]) -> Version:
         session_id=None if row.session_id is None else SessionId(row.session_id),
         principal=row.principal,
     )
+
+
+def insert_file(  # noqa: PLR0913  a notebook's columns
+    connection: Connection,
+    work_group: str,
+    wanted_name: str,
+    payload: str,
+    at: datetime,
+    principal: str | None,
+) -> NotebookId:
+    """A new notebook from a file, under the file's name or the next one that is free."""
+    name = free_name(wanted_name, names(connection, work_group))
+    notebook = Notebook(
+        id=new_notebook_id(), work_group=work_group, name=name, created_at=at, modified_at=at
+    )
+    first = Version(number=1, payload=payload, saved_at=at, principal=principal)
+    insert_notebook(connection, notebook, first)
+    return notebook.id

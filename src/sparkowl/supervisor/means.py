@@ -14,6 +14,7 @@ from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
 from sparkowl.domain.sparks import Sparks
 from sparkowl.launchers.base import Launcher
+from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
 from sparkowl.store import Store, drivers, load
 from sparkowl.supervisor.links import Links
@@ -30,6 +31,8 @@ class Means:
     launcher: Launcher
     links: Links
     files: Files
+    #: Fetches the files of NotebookFileURI from the web.
+    download: Download
     patience: Patience
     sparks: Sparks
     #: A driver that does not end by itself is killed after this long.

@@ -27,6 +27,7 @@ from sparkowl.store import calculations, drivers, notebooks, sessions
 from sparkowl.supervisor import outputs
 from sparkowl.supervisor.endings import complete_outputs, end_driver, take_left
 from sparkowl.supervisor.facts import work_ended
+from sparkowl.supervisor.fetching import Fetching
 from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
@@ -72,16 +73,25 @@ class Sessions:
     """The life of sessions, one :meth:`reconcile` at a time for each."""
 
     def __init__(
-        self, means: Means, jumps: Jumps, turn_over: Callable[[], Awaitable[None]]
+        self,
+        means: Means,
+        jumps: Jumps,
+        turn_over: Callable[[], Awaitable[None]],
+        wake: Callable[[SessionId], None],
     ) -> None:
         self._means = means
         self._jumps = jumps
         #: Called when a session that had its turn has a driver now: it is the next one's turn.
         self._turn_over = turn_over
+        self._fetching = Fetching(means, wake)
         #: Those that found that it is not their turn, when they were last looked at.
         self.waiting: set[str] = set()
         #: When the drivers without a link were last told where to dial.
         self._guided: dict[DriverId, float] = {}
+
+    async def close(self) -> None:
+        """Drop what goes on between two looks; whoever looks next begins it again."""
+        await self._fetching.close()
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
@@ -90,7 +100,10 @@ class Sessions:
             now = await self._jumps.settled()
             session, seen = await self._look(session_id)
             if session.server != self._means.server:
+                self._fetching.drop(session_id)
                 return await self._leave(seen.driver)
+            if session.state in _ENDING:
+                self._fetching.drop(session_id)
             step = domain.next_step(session, seen, now, self._means.patience)
             verdict = await self._take(step, session, seen)
             if verdict is not None:
@@ -125,6 +138,7 @@ class Sessions:
                 assert driver is not None
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
+        fetching, not_fetched = self._fetching.seen(session_id)
         silent_since = None if driver is None else means.links.silent_since(driver.id)
         seen = Situation(
             driver=driver,
@@ -134,6 +148,8 @@ class Sessions:
             calculation=calculation,
             behind=behind,
             canceling_since=self._canceling_since(driver, calculation, asked),
+            fetching=fetching,
+            not_fetched=not_fetched,
         )
         return session, seen
 
@@ -197,6 +213,9 @@ class Sessions:
                 return self._rest(session, seen, until)
             case domain.Happened(event=event, reason=reason):
                 await self._happened(session, event, reason)
+                return None
+            case domain.FetchNotebook(uri=uri):
+                self._fetching.begin(session, uri)
                 return None
             case domain.Launch():
                 return await self._launch(session, driver)

@@ -68,7 +68,7 @@ class Supervisor:
         self._servers = servers
         self._signals = signals
         self._jumps = Jumps(means)
-        self._sessions = Sessions(means, self._jumps, self._wake_next)
+        self._sessions = Sessions(means, self._jumps, self._wake_next, self._look_again)
         self._pool = Pool(means, self._jumps, pool_size.members, pool_size.max_age)
         self._budgets = Budgets(means, budgets) if budgets else None
         self._queue = WorkQueue(means.clock, self._work, urgent={_SERVERS, _CLOCK})
@@ -141,7 +141,10 @@ class Supervisor:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self._queue.run()
+        try:
+            await self._queue.run()
+        finally:
+            await self._sessions.close()
 
     async def until_quiet(self) -> None:
         """Return when no driver is starting. The pool is given a moment to begin with its own."""
@@ -227,6 +230,9 @@ class Supervisor:
             await self._find_strays()
             return Rest(LOOK_FOR_STRAYS_S)
         return await self._look_at(key)
+
+    def _look_again(self, session_id: SessionId) -> None:
+        self._queue.wake(session_id)
 
     async def _wake_next(self) -> None:
         """What moved may have made room, so whoever is next need not wait for its next look."""
