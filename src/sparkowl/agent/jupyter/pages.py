@@ -1,0 +1,92 @@
+"""The page itself: Jupyter Notebook's, told nothing about this machine, with SparkOwl's additions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from jupyter_server.base.handlers import APIHandler
+from notebook.app import JupyterNotebookApp, NotebookHandler
+from tornado import web
+
+from sparkowl.agent.desk import DeskError
+
+#: Of what is installed beside us: ours, what makes the page Notebook's, and charts.
+_LAB_EXTENSIONS: Final = frozenset(
+    {"sparkowl", "@jupyter-notebook/lab-extension", "jupyterlab-plotly"}
+)
+#: What would lead nowhere here, or ask somebody on the internet.
+_DISABLED: Final = (
+    "@jupyter-notebook/application-extension:logo",
+    "@jupyter-notebook/application-extension:opener",
+    "@jupyter-notebook/application-extension:path-opener",
+    "@jupyter-notebook/application-extension:rename",
+    "@jupyter-notebook/application-extension:shell-title",
+    "@jupyter-notebook/notebook-extension:edit-notebook-metadata-link",
+    "@jupyter-notebook/notebook-extension:open-tree-tab",
+    "@jupyterlab/apputils-extension:announcements",
+    "@jupyterlab/apputils-extension:workspaces",
+    "@jupyterlab/extensionmanager-extension",
+    "@jupyterlab/filebrowser-extension:download",
+    "@jupyterlab/filebrowser-extension:launcher-toolbar-button",
+    "@jupyterlab/hub-extension",
+    "@jupyterlab/lsp-extension",
+    "@jupyterlab/running-extension",
+    "@jupyterlab/terminal-extension",
+    "@jupyterlab/docmanager-extension:download",
+    "@jupyterlab/docmanager-extension:open-browser-tab",
+    "@jupyterlab/notebook-extension:export",
+)
+
+
+class PageHandler(NotebookHandler):
+    @web.authenticated
+    async def get(self, path: str = "") -> None:
+        if not await self.contents_manager.file_exists(path):
+            raise web.HTTPError(404)
+        page = self.render_template("notebooks.html", page_config=self.get_page_config())
+        await self.finish(page)
+
+    def get_page_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_page_config()
+        # The door's credential, and where things lie on this machine.
+        config = {
+            key: value
+            for key, value in config.items()
+            if not key.endswith(("Dir", "Root")) and key != "labextensionsPath"
+        }
+        config["token"] = ""
+        config["fullMathjaxUrl"] = ""
+        config["extraLabextensionsPath"] = []
+        config["appName"] = "SparkOwl"
+        config["newsUrl"] = ""
+        config["federated_extensions"] = [
+            extension
+            for extension in config.get("federated_extensions", [])
+            if extension["name"] in _LAB_EXTENSIONS
+        ]
+        config["disabledExtensions"] = sorted({*config.get("disabledExtensions", ()), *_DISABLED})
+        return config
+
+
+class ProgressHandler(APIHandler):
+    @web.authenticated
+    async def get(self) -> None:
+        try:
+            answer = await self.serverapp.desk.ask("progress")
+        except DeskError as error:
+            raise web.HTTPError(error.status, str(error).replace("%", "%%")) from error
+        await self.finish(json.dumps(answer))
+
+
+class PageApp(JupyterNotebookApp):  # type: ignore[misc]
+    """Notebook's own application, with one page of its seven."""
+
+    def initialize_handlers(self) -> None:
+        self.handlers.append((r"/notebooks/([^/]+)", PageHandler))
+        self.handlers.append((r"/sparkowl/progress", ProgressHandler))
+        super(JupyterNotebookApp, self).initialize_handlers()
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    return [{"module": __name__, "app": PageApp}]
