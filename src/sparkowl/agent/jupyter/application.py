@@ -44,7 +44,7 @@ class OnlyTheDoor(IdentityProvider):
 class Server(ServerApp):
     """Without what a server for people has: signals, files about itself, a browser to open."""
 
-    default_services = ("api", "contents", "kernels", "kernelspecs", "sessions")
+    default_services = ("api", "contents", "kernels", "kernelspecs", "sessions", "events")
 
     desk: Desk
     #: The one file's name.

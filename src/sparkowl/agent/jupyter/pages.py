@@ -18,12 +18,12 @@ _LAB_EXTENSIONS: Final = frozenset(
 #: What would lead nowhere here, or ask somebody on the internet.
 _DISABLED: Final = (
     "@jupyter-notebook/application-extension:logo",
-    "@jupyter-notebook/application-extension:opener",
     "@jupyter-notebook/application-extension:path-opener",
     "@jupyter-notebook/application-extension:rename",
     "@jupyter-notebook/application-extension:shell-title",
     "@jupyter-notebook/notebook-extension:edit-notebook-metadata-link",
     "@jupyter-notebook/notebook-extension:open-tree-tab",
+    "@jupyter-notebook/terminal-extension",
     "@jupyterlab/apputils-extension:announcements",
     "@jupyterlab/apputils-extension:workspaces",
     "@jupyterlab/extensionmanager-extension",

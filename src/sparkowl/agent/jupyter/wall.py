@@ -39,6 +39,7 @@ ROUTES: Final[tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]] = tuple(
         ((*_READ, "PATCH", "DELETE"), rf"api/(kernels|sessions)/{_ID}"),
         (("POST",), rf"api/kernels/{_ID}/(interrupt|restart)"),
         (("GET",), rf"api/kernels/{_ID}/channels"),
+        (("GET",), r"api/events/subscribe"),
         ((*_READ, "PUT", "POST", "PATCH", "DELETE"), r"api/contents/?[^/]*"),
         ((*_READ, "POST"), r"api/contents/[^/]+/checkpoints"),
         (("POST", "DELETE"), r"api/contents/[^/]+/checkpoints/[\w-]+"),
