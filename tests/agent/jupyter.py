@@ -1,5 +1,7 @@
 """A session's Jupyter process with a real kernel, and the agent's end of its desk."""
 
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 import json
@@ -15,8 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jupyter_server.services.kernels.connection.base import (
+    deserialize_msg_from_ws_v1,
+    serialize_msg_to_ws_v1,
+)
+from websockets.sync.client import unix_connect
+from websockets.typing import Subprotocol
+
 from sparkowl.agent import desk
 
+_BINARY = "v1.kernel.websocket.jupyter.org"
 SESSION = "3b0c5b9a-9c26-4a6e-8a55-1f3d3e1c2a77"
 BASE = f"/notebooks/{SESSION}/"
 TOKEN = "let-me-in"
@@ -221,3 +231,94 @@ def notebook(*cells: str) -> dict[str, Any]:
 
 def dumped(*cells: str) -> str:
     return json.dumps(notebook(*cells))
+
+
+class Page:
+    """What a page does, in either form of Jupyter's WebSocket protocol."""
+
+    def __init__(self, agent: FakeAgent, *, binary: bool = True, session: str = "page-1") -> None:
+        self.session = session
+        self.binary = binary
+        self.heard: list[dict[str, Any]] = []
+        self._numbers = 0
+        path = f"{BASE}api/kernels/{SESSION}/channels?session_id={session}"
+        self._socket = unix_connect(
+            str(agent.folder / "jupyter" / "s"),
+            uri=f"ws://localhost{path}",
+            additional_headers={"Authorization": f"token {TOKEN}"},
+            subprotocols=[Subprotocol(_BINARY)] if binary else None,
+            max_size=None,
+        )
+
+    def send(self, kind: str, content: dict[str, Any], channel: str = "shell") -> str:
+        """The message's id."""
+        self._numbers += 1
+        header = {
+            "msg_id": f"{self.session}-{self._numbers}",
+            "msg_type": kind,
+            "session": self.session,
+            "username": "",
+            "version": "5.3",
+            "date": "2026-01-01T00:00:00Z",
+        }
+        if self.binary:
+            parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+            self._socket.send(serialize_msg_to_ws_v1(parts, channel))
+        else:
+            whole = {
+                "header": header,
+                "parent_header": {},
+                "metadata": {},
+                "content": content,
+                "channel": channel,
+            }
+            self._socket.send(json.dumps(whole))
+        return str(header["msg_id"])
+
+    def execute(self, code: str, **more: Any) -> str:
+        content = {"code": code, "silent": False, "allow_stdin": True, "stop_on_error": True}
+        return self.send("execute_request", content | more)
+
+    def raw(self, frame: str | bytes) -> None:
+        self._socket.send(frame)
+
+    def hear(self) -> dict[str, Any]:
+        """The next message: its channel, header, parent_header and content."""
+        frame = self._socket.recv(timeout=20)
+        if isinstance(frame, bytes):
+            channel, parts = deserialize_msg_from_ws_v1(frame)
+            header, parent, _, content = (json.loads(part) for part in parts[:4])
+            message = {"channel": channel, "header": header, "parent_header": parent}
+            message["content"] = content
+        else:
+            message = json.loads(frame)
+        self.heard.append(message)
+        return message
+
+    def until(self, kind: str, parent: str | None = None) -> dict[str, Any]:
+        """The first message of a kind, of those heard already or of those to come."""
+        at = 0
+        while True:
+            while at < len(self.heard):
+                message = self.heard[at]
+                of = message["parent_header"].get("msg_id")
+                if message["header"]["msg_type"] == kind and parent in (None, of):
+                    return message
+                at += 1
+            self.hear()
+
+    def outcome(self, of: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+        """A cell's reply, and what was published of it until it was idle."""
+        reply = self.until("execute_reply", of)["content"]
+        while True:
+            said = [
+                (message["header"]["msg_type"], message["content"])
+                for message in self.heard
+                if message["channel"] == "iopub" and message["parent_header"].get("msg_id") == of
+            ]
+            if ("status", {"execution_state": "idle"}) in said:
+                return reply, said
+            self.hear()
+
+    def close(self) -> None:
+        self._socket.close()

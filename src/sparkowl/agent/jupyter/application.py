@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-import jupyterlab
+import jupyterlab  # type: ignore[import-untyped]
 from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.serverapp import ServerApp
 from tornado.web import RequestHandler
@@ -31,7 +31,7 @@ class OnlyTheDoor(IdentityProvider):
 
     def get_user(self, handler: RequestHandler) -> User:
         # Tornado would make a cookie of it where a page's template asks for one.
-        handler._xsrf_token = b""  # noqa: SLF001 - it has no other switch
+        handler._xsrf_token = b""
         return User("owner", display_name="Owner")
 
     def is_token_authenticated(self, handler: RequestHandler) -> bool:
@@ -44,14 +44,21 @@ class OnlyTheDoor(IdentityProvider):
 class Server(ServerApp):
     """Without what a server for people has: signals, files about itself, a browser to open."""
 
-    default_services = ("api", "contents", "kernels", "kernelspecs", "sessions", "events")
+    default_services = (  # type: ignore[assignment]  # fewer than theirs
+        "api",
+        "contents",
+        "kernels",
+        "kernelspecs",
+        "sessions",
+        "events",
+    )
 
     desk: Desk
     #: The one file's name.
     notebook: str
     connection_file: str
 
-    def load_config_file(self, suppress_errors: bool = True) -> None:  # noqa: FBT001, FBT002
+    def load_config_file(self, *_: Any, **__: Any) -> None:
         """There is none."""
 
     def init_signal(self) -> None:

@@ -1,5 +1,8 @@
 """The session's notebook, and no other file. Read and saved through the desk; on no disk here."""
 
+# mypy: allow-untyped-calls
+# Jupyter's own classes are typed only here and there.
+
 from __future__ import annotations
 
 import asyncio
@@ -21,7 +24,9 @@ LARGEST: Final = 10_485_760
 _ONE_FILE: Final = "A session's page has one notebook: no other files are made, moved or deleted."
 _NEW: Final = {
     "cells": [],
-    "metadata": {"kernelspec": {"display_name": "SparkOwl", "language": "python", "name": "sparkowl"}},
+    "metadata": {
+        "kernelspec": {"display_name": "SparkOwl", "language": "python", "name": "sparkowl"}
+    },
     "nbformat": 4,
     "nbformat_minor": 5,
 }
@@ -35,7 +40,8 @@ class EverySave(AsyncCheckpoints, LoggingConfigurable):
         return contents_mgr.checkpoint()
 
     async def list_checkpoints(self, path: str) -> list[dict[str, Any]]:
-        return [self.parent.checkpoint()]
+        manager: Any = self.parent
+        return [manager.checkpoint()]
 
     async def restore_checkpoint(
         self, contents_mgr: OneNotebook, checkpoint_id: str, path: str
@@ -59,8 +65,11 @@ class OneNotebook(AsyncContentsManager):
 
     @property
     def _name(self) -> str:
-        name: str = self.parent.notebook
-        return name
+        return str(self._server.notebook)
+
+    @property
+    def _server(self) -> Any:
+        return self.parent
 
     def checkpoint(self) -> dict[str, Any]:
         return {"id": "last-save", "last_modified": self._modified_at}
@@ -80,10 +89,10 @@ class OneNotebook(AsyncContentsManager):
     async def get(
         self,
         path: str,
-        content: bool = True,  # noqa: FBT001, FBT002 - Jupyter's signature
-        type: str | None = None,  # noqa: A002
-        format: str | None = None,  # noqa: A002
-        require_hash: bool = False,  # noqa: FBT001, FBT002
+        content: bool = True,
+        type: str | None = None,
+        format: str | None = None,
+        require_hash: bool = False,
     ) -> dict[str, Any]:
         if await self.dir_exists(path) and type in (None, "directory"):
             return await self._folder(with_content=bool(content))
@@ -147,7 +156,7 @@ class OneNotebook(AsyncContentsManager):
 
     async def _ask(self, what: str, **fields: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = await self.parent.desk.ask(what, **fields)
+            answer: dict[str, Any] = await self._server.desk.ask(what, **fields)
         except DeskError as error:
             raise HTTPError(error.status, str(error).replace("%", "%%")) from error
         return answer
@@ -159,7 +168,7 @@ class OneNotebook(AsyncContentsManager):
     async def new(self, model: Any = None, path: str = "") -> dict[str, Any]:
         raise HTTPError(403, _ONE_FILE)
 
-    async def new_untitled(self, path: str = "", type: str = "", ext: str = "") -> dict[str, Any]:  # noqa: A002
+    async def new_untitled(self, path: str = "", type: str = "", ext: str = "") -> dict[str, Any]:
         raise HTTPError(403, _ONE_FILE)
 
     async def copy(self, from_path: str, to_path: str | None = None) -> dict[str, Any]:

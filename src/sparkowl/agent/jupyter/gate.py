@@ -5,6 +5,9 @@ for its user goes through the desk; what would go round the agent to the kernel'
 the agent; what merely looks (completion, help, widgets, the debugger) passes; the rest is dropped.
 """
 
+# mypy: allow-untyped-calls
+# Jupyter's own classes are typed only here and there.
+
 from __future__ import annotations
 
 import asyncio
@@ -78,13 +81,14 @@ class Gate(ZMQChannelsWebsocketConnection):
         """A state of the kernel to every page that is open."""
         for connection in list(cls._open_sockets):
             with suppress(WebSocketClosedError):
-                connection._send_status_message(state)  # noqa: SLF001 - of the same kind
+                connection._send_status_message(state)
 
     @classmethod
     def reconnect_all(cls) -> None:
         """To a kernel that has just taken another's place."""
         for connection in list(cls._open_sockets):
-            connection.reconnect()
+            if isinstance(connection, cls):
+                connection.reconnect()
 
     def reconnect(self) -> None:
         for stream in self.channels.values():
@@ -133,12 +137,12 @@ class Gate(ZMQChannelsWebsocketConnection):
         try:
             run = (await answer)["run"]
         except DeskError as error:
-            self._current()._fail(message, f"The cell was not run: {error}")  # noqa: SLF001
+            self._current()._fail(message, f"The cell was not run: {error}")
             return
         if run:
-            self._current()._send(message, "shell")  # noqa: SLF001
+            self._current()._send(message, "shell")
         else:
-            self._current()._abort(message)  # noqa: SLF001
+            self._current()._abort(message)
 
     async def _interrupt(self, message: Message) -> None:
         content = {"status": "ok"}
@@ -164,8 +168,8 @@ class Gate(ZMQChannelsWebsocketConnection):
         return connection if isinstance(connection, Gate) and connection.channels else self
 
     def _send(self, message: Message, channel: str) -> None:
-        """To the kernel, as it came. Also of a page that is closed: what it asked for still runs."""
-        stream = self.channels.get(channel)
+        """To the kernel, as it came. What a page asked for runs also when it is closed since."""
+        stream: Any = self.channels.get(channel)
         alone = stream is None or stream.closed()
         if alone:
             self.session.key = self.kernel_manager.session.key

@@ -1,4 +1,7 @@
-"""The session's one kernel, as Jupyter's managers see it. The agent owns it; nothing here can end it."""
+"""The session's one kernel, as Jupyter's managers see it. Only the agent can end it."""
+
+# mypy: allow-untyped-calls
+# Jupyter's own classes are typed only here and there.
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from jupyter_client import protocol_version
+from jupyter_client.connect import port_names
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_server.services.kernels.kernelmanager import (
     AsyncMappingKernelManager,
@@ -26,7 +30,7 @@ _BUFFERED_BYTES: Final = 32 << 20
 _ID: Final = re.compile(r"\w+-\w+-\w+-\w+-\w+")
 
 
-class OneSpec(KernelSpecManager):
+class OneSpec(KernelSpecManager):  # type: ignore[misc]  # untyped
     """One kernelspec, whatever is installed on the machine."""
 
     def find_kernel_specs(self) -> dict[str, str]:
@@ -48,10 +52,13 @@ class AgentsKernel(ServerKernelManager):
     kernel_name = NAME
 
     def load(self, connection_file: str) -> None:
+        for port in port_names:
+            setattr(self, port, 0)  # else what it was before is kept
         self.load_connection_file(connection_file)
-        if self.transport == "ipc" and not os.path.isabs(self.ip):  # noqa: PTH117 - not only a path
+        prefix = str(self.ip)  # type: ignore[has-type]  # a trait
+        if self.transport == "ipc" and not prefix.startswith("/"):
             # The kernel was started in the driver's folder, this process one below.
-            self.ip = os.path.join(os.pardir, self.ip)  # noqa: PTH118
+            self.ip = f"../{prefix}"
 
     @property
     def ready(self) -> Future[None]:
@@ -78,7 +85,7 @@ class OneKernel(AsyncMappingKernelManager):
         # Else the first page would ask for it, and wait while something runs.
         info: Future[dict[str, Any]] = Future()
         info.set_result({"protocol_version": protocol_version})
-        kernel._kernel_info_future = info  # noqa: SLF001 - where Jupyter's connection looks
+        kernel._kernel_info_future = info
         self._kernels[self.kernel_id] = kernel
         self._kernel_connections[self.kernel_id] = 0
         self._kernel_ports[self.kernel_id] = kernel.ports
@@ -88,7 +95,9 @@ class OneKernel(AsyncMappingKernelManager):
     async def start_kernel(self, **_: Any) -> str:
         return self.kernel_id
 
-    async def shutdown_kernel(self, kernel_id: str, **_: Any) -> None:
+    async def shutdown_kernel(
+        self, kernel_id: str, now: bool = False, restart: bool = False
+    ) -> None:
         """The kernel ends with its session, by TerminateSession."""
         self._check_kernel_id(kernel_id)
 
@@ -99,7 +108,7 @@ class OneKernel(AsyncMappingKernelManager):
         self._check_kernel_id(kernel_id)
         await self._ask("interrupt")
 
-    async def restart_kernel(self, kernel_id: str, now: bool = False) -> None:  # noqa: FBT001, FBT002
+    async def restart_kernel(self, kernel_id: str, now: bool = False) -> None:
         """Another kernel and another Spark; every open page is told and goes on with them."""
         self._check_kernel_id(kernel_id)
         Gate.tell_all("restarting")
@@ -141,9 +150,10 @@ class OneKernel(AsyncMappingKernelManager):
 
 
 class Sessions(SessionManager):
-    """Each path that a page asks for, attached to the one kernel. The notebook's is always there,
+    """Each path that a page asks for, attached to the one kernel.
 
-    so that no page asks its user which kernel to take."""
+    The notebook's is always there, so that no page asks its user which kernel to take.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -155,14 +165,24 @@ class Sessions(SessionManager):
 
     def _keep(self, path: str, name: str | None, type_: str | None) -> str:
         session_id = str(uuid.uuid5(uuid.NAMESPACE_URL, path))
-        kept = {"id": session_id, "path": path, "name": name or path, "type": type_ or "notebook"}
+        kept: dict[str, Any] = {
+            "id": session_id,
+            "path": path,
+            "name": name or path,
+            "type": type_ or "notebook",
+        }
         if kept["type"] == "notebook":
             kept["notebook"] = {"path": path, "name": kept["name"]}
         self._kept.setdefault(session_id, kept)
         return session_id
 
+    @property
+    def _own(self) -> str:
+        server: Any = self.parent
+        return str(server.notebook)
+
     def _keep_own(self) -> None:
-        self._keep(self.parent.notebook, None, "notebook")
+        self._keep(self._own, None, "notebook")
 
     async def session_exists(self, path: str) -> bool:
         self._keep_own()
@@ -172,7 +192,7 @@ class Sessions(SessionManager):
         self,
         path: str | None = None,
         name: str | None = None,
-        type: str | None = None,  # noqa: A002 - the name that Jupyter calls it by
+        type: str | None = None,
         kernel_name: str | None = None,
         kernel_id: str | None = None,
     ) -> dict[str, Any]:
@@ -190,7 +210,7 @@ class Sessions(SessionManager):
     async def update_session(self, session_id: str, **changes: Any) -> None:
         """A page's session of another file may change its name; the notebook's own never does."""
         kept = self._kept.get(session_id)
-        if kept is not None and kept["path"] != self.parent.notebook:
+        if kept is not None and kept["path"] != self._own:
             kept |= {key: changes[key] for key in ("path", "name", "type") if key in changes}
 
     async def start_kernel_for_session(self, *_: Any, **__: Any) -> str:

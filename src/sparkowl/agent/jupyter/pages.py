@@ -1,4 +1,7 @@
-"""The page itself: Jupyter Notebook's, told nothing about this machine, with SparkOwl's additions."""
+"""Jupyter Notebook's page, told nothing about this machine, with SparkOwl's additions."""
+
+# mypy: allow-untyped-calls
+# Jupyter's own classes are typed only here and there.
 
 from __future__ import annotations
 
@@ -11,31 +14,21 @@ from tornado import web
 
 from sparkowl.agent.desk import DeskError
 
-#: Of what is installed beside us: ours, what makes the page Notebook's, and charts.
-_LAB_EXTENSIONS: Final = frozenset(
-    {"sparkowl", "@jupyter-notebook/lab-extension", "jupyterlab-plotly"}
-)
+#: Of what is installed beside us: ours, and charts. Notebook's own is for JupyterLab's pages.
+_LAB_EXTENSIONS: Final = frozenset({"sparkowl", "jupyterlab-plotly"})
 #: What would lead nowhere here, or ask somebody on the internet.
 _DISABLED: Final = (
     "@jupyter-notebook/application-extension:logo",
-    "@jupyter-notebook/application-extension:path-opener",
-    "@jupyter-notebook/application-extension:rename",
-    "@jupyter-notebook/application-extension:shell-title",
-    "@jupyter-notebook/notebook-extension:edit-notebook-metadata-link",
     "@jupyter-notebook/notebook-extension:open-tree-tab",
     "@jupyter-notebook/terminal-extension",
     "@jupyterlab/apputils-extension:announcements",
-    "@jupyterlab/apputils-extension:workspaces",
-    "@jupyterlab/extensionmanager-extension",
     "@jupyterlab/filebrowser-extension:download",
-    "@jupyterlab/filebrowser-extension:launcher-toolbar-button",
     "@jupyterlab/hub-extension",
-    "@jupyterlab/lsp-extension",
     "@jupyterlab/running-extension",
     "@jupyterlab/terminal-extension",
     "@jupyterlab/docmanager-extension:download",
-    "@jupyterlab/docmanager-extension:open-browser-tab",
     "@jupyterlab/notebook-extension:export",
+    "@jupyterlab/services-extension:nbconvert-manager",
 )
 
 
@@ -72,14 +65,15 @@ class PageHandler(NotebookHandler):
 class ProgressHandler(APIHandler):
     @web.authenticated
     async def get(self) -> None:
+        server: Any = self.serverapp
         try:
-            answer = await self.serverapp.desk.ask("progress")
+            answer = await server.desk.ask("progress")
         except DeskError as error:
             raise web.HTTPError(error.status, str(error).replace("%", "%%")) from error
         await self.finish(json.dumps(answer))
 
 
-class PageApp(JupyterNotebookApp):  # type: ignore[misc]
+class PageApp(JupyterNotebookApp):
     """Notebook's own application, with one page of its seven."""
 
     def initialize_handlers(self) -> None:

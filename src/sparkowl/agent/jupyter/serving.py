@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -24,11 +23,9 @@ async def serve(end: socket.socket, told: dict[str, Any]) -> None:
     await desk.open(end)
     app = Server(config=configured(told["base_url"]))
     app.desk, app.notebook, app.connection_file = desk, told["notebook"], told["connection_file"]
-    # Jupyter asks itself things in its set-up, in a way that does not go from within a loop.
     app.initialize([], find_extensions=False, new_httpserver=False)
     app.kernel_manager.attach()
     wall = Wall(app.web_app, base_url=told["base_url"], token=told["token"])
-    Path(SOCKET).unlink(missing_ok=True)
     server = HTTPServer(wall, max_body_size=LARGEST_REQUEST, max_buffer_size=LARGEST_REQUEST)
     server.add_socket(bind_unix_socket(SOCKET, mode=0o600))
     await asyncio.Event().wait()
