@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -242,13 +242,15 @@ class Page:
         self.heard: list[dict[str, Any]] = []
         self._numbers = 0
         path = f"{BASE}api/kernels/{SESSION}/channels?session_id={session}"
-        self._socket = unix_connect(
+        self._open = ExitStack()
+        connecting = unix_connect(
             str(agent.folder / "jupyter" / "s"),
             uri=f"ws://localhost{path}",
             additional_headers={"Authorization": f"token {TOKEN}"},
             subprotocols=[Subprotocol(_BINARY)] if binary else None,
             max_size=None,
         )
+        self._socket = self._open.enter_context(connecting)
 
     def send(self, kind: str, content: dict[str, Any], channel: str = "shell") -> str:
         """The message's id."""
@@ -321,4 +323,4 @@ class Page:
             self.hear()
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()

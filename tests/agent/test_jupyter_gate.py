@@ -193,6 +193,7 @@ def test_completion_and_widgets_pass(agent: FakeAgent, page: Page) -> None:
     assert agent.asked == []
 
 
+@pytest.mark.timeout(60)
 def test_a_restart_gives_every_page_the_new_kernel(agent: FakeAgent, page: Page) -> None:
     other = Page(agent, session=f"other-{time.monotonic_ns()}")
     page.outcome(page.execute("left = 1"))

@@ -37,6 +37,8 @@ _PASS: Final = frozenset(
 )  # fmt: skip
 #: A page can send anything at all.
 _MALFORMED: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+#: Around the channel and a message's four parts.
+_FEWEST_OFFSETS: Final = 6
 _TOO_FAST: Final = "Output came faster than a page can show: some of it is not shown here."
 
 
@@ -48,7 +50,7 @@ class Message:
         self.parts: list[bytes] = []
         self.whole: dict[str, Any] = {}
         if binary:
-            channel, self.parts = deserialize_msg_from_ws_v1(sent)
+            channel, self.parts = deserialize_msg_from_ws_v1(_sound(sent))
             self.header = json.loads(self.parts[0])
             self._content: Any = None
         else:
@@ -68,6 +70,16 @@ class Message:
         if not isinstance(self._content, dict):
             raise TypeError("the content is no object")
         return self._content
+
+
+def _sound(frame: str | bytes) -> bytes:
+    """A binary frame that says nothing impossible of itself: Jupyter would count to 2^64."""
+    if not isinstance(frame, bytes):
+        raise TypeError("a binary protocol")
+    offsets = int.from_bytes(frame[:8], "little")
+    if not _FEWEST_OFFSETS <= offsets < len(frame) // 8:
+        raise ValueError("more offsets than bytes")
+    return frame
 
 
 class Gate(ZMQChannelsWebsocketConnection):
