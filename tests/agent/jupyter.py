@@ -309,6 +309,11 @@ class Page:
                 at += 1
             self.hear()
 
+    def until_state(self, state: str) -> None:
+        """Hear until the kernel is in this state."""
+        while not any(message["content"].get("execution_state") == state for message in self.heard):
+            self.hear()
+
     def outcome(self, of: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
         """A cell's reply, and what was published of it until it was idle."""
         reply = self.until("execute_reply", of)["content"]
