@@ -72,7 +72,7 @@ class FakeAgent:
     def launch(self) -> subprocess.Popen[bytes]:
         """The process, which waits to be told what to serve."""
         (self.folder / "jupyter").mkdir(parents=True)
-        (self.folder / "kernel").mkdir(exist_ok=True)
+
         ours, theirs = socket.socketpair()
         self._ends = ours, theirs
         with (self.folder / "jupyter.log").open("wb") as log:
@@ -99,6 +99,7 @@ class FakeAgent:
         until(lambda: (self.folder / "jupyter" / "s").exists(), "it serves")
 
     def start_kernel(self) -> None:
+        (self.folder / "kernel").mkdir(parents=True, exist_ok=True)
         connection = self.folder / "kernel" / "connection.json"
         connection.unlink(missing_ok=True)
         self._kernel = subprocess.Popen(

@@ -14,10 +14,10 @@ import nbformat
 from jupyter_server.services.contents.checkpoints import AsyncCheckpoints
 from jupyter_server.services.contents.manager import AsyncContentsManager
 from nbformat.validator import NotebookValidationError
-from tornado.web import HTTPError
 from traitlets.config import LoggingConfigurable
 
 from sparkowl.agent.desk import DeskError
+from sparkowl.agent.jupyter.refusals import Refused, refused
 
 #: Athena's limit on a notebook, in bytes of UTF-8.
 LARGEST: Final = 10_485_760
@@ -30,6 +30,8 @@ _NEW: Final = {
     "nbformat": 4,
     "nbformat_minor": 5,
 }
+#: The only major version of the format that is kept.
+_FORMAT: Final = 4
 _SHOWN: Final = 300
 
 
@@ -49,10 +51,10 @@ class EverySave(AsyncCheckpoints, LoggingConfigurable):
         """The page reads the notebook again after this, and that is the last save."""
 
     async def rename_checkpoint(self, checkpoint_id: str, old_path: str, new_path: str) -> None:
-        raise HTTPError(403, _ONE_FILE)
+        raise Refused(403, _ONE_FILE)
 
     async def delete_checkpoint(self, checkpoint_id: str, path: str) -> None:
-        raise HTTPError(403, "Versions are kept.")
+        raise Refused(403, "Versions are kept.")
 
 
 class OneNotebook(AsyncContentsManager):
@@ -98,7 +100,7 @@ class OneNotebook(AsyncContentsManager):
             return await self._folder(with_content=bool(content))
         self._require_own(path)
         if type == "directory":
-            raise HTTPError(400, "This is a notebook, not a folder.")
+            raise Refused(400, "This is a notebook, not a folder.")
         found = await self._ask("notebook")
         self._note(found)
         model = self._model()
@@ -136,15 +138,16 @@ class OneNotebook(AsyncContentsManager):
         """Make another version of it. HTTP 400 for what is no notebook, 413 for one too large."""
         self._require_own(path)
         if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
-            raise HTTPError(400, "Only a notebook is saved here.")
+            raise Refused(400, "Only a notebook is saved here.")
+        if model["content"].get("nbformat") != _FORMAT:
+            raise Refused(400, f"This is no valid notebook: its nbformat is not {_FORMAT}.")
         notebook = nbformat.from_dict(model["content"])
         try:
             payload = await asyncio.to_thread(_written, notebook)
         except NotebookValidationError as error:
-            why = error.message.replace("%", "%%")
-            raise HTTPError(400, f"This is no valid notebook: {why[:_SHOWN]}") from error
+            raise Refused(400, f"This is no valid notebook: {error.message[:_SHOWN]}") from error
         if len(payload.encode()) > LARGEST:
-            raise HTTPError(413, f"The notebook is larger than {LARGEST} bytes. Clear outputs.")
+            raise Refused(413, f"The notebook is larger than {LARGEST} bytes. Clear outputs.")
         self.check_and_sign(notebook, path)
         self._note(await self._ask("save", payload=payload, base=self._version))
         return self._model()
@@ -158,27 +161,27 @@ class OneNotebook(AsyncContentsManager):
         try:
             answer: dict[str, Any] = await self._server.desk.ask(what, **fields)
         except DeskError as error:
-            raise HTTPError(error.status, str(error).replace("%", "%%")) from error
+            raise refused(error) from error
         return answer
 
     def _require_own(self, path: str) -> None:
         if path.strip("/") != self._name:
-            raise HTTPError(404, _ONE_FILE)
+            raise Refused(404, _ONE_FILE)
 
     async def new(self, model: Any = None, path: str = "") -> dict[str, Any]:
-        raise HTTPError(403, _ONE_FILE)
+        raise Refused(403, _ONE_FILE)
 
     async def new_untitled(self, path: str = "", type: str = "", ext: str = "") -> dict[str, Any]:
-        raise HTTPError(403, _ONE_FILE)
+        raise Refused(403, _ONE_FILE)
 
     async def copy(self, from_path: str, to_path: str | None = None) -> dict[str, Any]:
-        raise HTTPError(403, _ONE_FILE)
+        raise Refused(403, _ONE_FILE)
 
     async def delete_file(self, path: str) -> None:
-        raise HTTPError(403, _ONE_FILE)
+        raise Refused(403, _ONE_FILE)
 
     async def rename_file(self, old_path: str, new_path: str) -> None:
-        raise HTTPError(403, _ONE_FILE)
+        raise Refused(403, _ONE_FILE)
 
 
 def _read(text: str) -> Any:

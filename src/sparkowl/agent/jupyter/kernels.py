@@ -19,10 +19,10 @@ from jupyter_server.services.kernels.kernelmanager import (
     ServerKernelManager,
 )
 from jupyter_server.services.sessions.sessionmanager import SessionManager
-from tornado.web import HTTPError
 
 from sparkowl.agent.desk import DeskError
 from sparkowl.agent.jupyter.gate import Gate
+from sparkowl.agent.jupyter.refusals import Refused, refused
 
 NAME: Final = "sparkowl"
 #: What a page that is away for a moment gets when it is back. A page that stays away forgets.
@@ -114,7 +114,7 @@ class OneKernel(AsyncMappingKernelManager):
         Gate.tell_all("restarting")
         try:
             await self._ask("restart")
-        except HTTPError:
+        except Refused:
             Gate.tell_all("dead")
             raise
         kernel = self._kernels[kernel_id]
@@ -130,7 +130,7 @@ class OneKernel(AsyncMappingKernelManager):
         try:
             await self.parent.desk.ask(what)
         except DeskError as error:
-            raise HTTPError(error.status, _literal(str(error))) from error
+            raise refused(error) from error
 
     def start_buffering(self, kernel_id: str, session_key: str, channels: dict[str, Any]) -> None:
         """As Jupyter does, but what an absent page would get must not fill the memory."""
@@ -205,7 +205,7 @@ class Sessions(SessionManager):
         for session_id, kept in self._kept.items():
             if all(kept.get(key) == value for key, value in wanted.items()):
                 return self._model(session_id)
-        raise HTTPError(404, "There is no such session.")
+        raise Refused(404, "There is no such session.")
 
     async def update_session(self, session_id: str, **changes: Any) -> None:
         """A page's session of another file may change its name; the notebook's own never does."""
@@ -229,8 +229,3 @@ class Sessions(SessionManager):
 def _id_in(base_url: str) -> str:
     last = base_url.strip("/").split("/")[-1]
     return last if _ID.fullmatch(last) else str(uuid.uuid5(uuid.NAMESPACE_URL, base_url))
-
-
-def _literal(message: str) -> str:
-    """Tornado formats it, and a message is nobody's format."""
-    return message.replace("%", "%%")

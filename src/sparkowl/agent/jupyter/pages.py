@@ -13,6 +13,7 @@ from notebook.app import JupyterNotebookApp, NotebookHandler
 from tornado import web
 
 from sparkowl.agent.desk import DeskError
+from sparkowl.agent.jupyter.refusals import refused
 
 #: Of what is installed beside us: ours, and charts. Notebook's own is for JupyterLab's pages.
 _LAB_EXTENSIONS: Final = frozenset({"sparkowl", "jupyterlab-plotly"})
@@ -52,7 +53,7 @@ class PageHandler(NotebookHandler):
         config["fullMathjaxUrl"] = ""
         config["extraLabextensionsPath"] = []
         config["appName"] = "SparkOwl"
-        config["newsUrl"] = ""
+        config["preferredPath"] = "/"
         config["federated_extensions"] = [
             extension
             for extension in config.get("federated_extensions", [])
@@ -69,7 +70,7 @@ class ProgressHandler(APIHandler):
         try:
             answer = await server.desk.ask("progress")
         except DeskError as error:
-            raise web.HTTPError(error.status, str(error).replace("%", "%%")) from error
+            raise refused(error) from error
         await self.finish(json.dumps(answer))
 
 
