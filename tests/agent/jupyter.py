@@ -192,7 +192,7 @@ class FakeAgent:
     def cells(self, count: int) -> list[dict[str, Any]]:
         """The first cells asked for, once there are so many."""
         with self._changed:
-            enough = self._changed.wait_for(lambda: len(self._cells()) >= count, timeout=20)
+            enough = self._changed.wait_for(lambda: len(self._cells()) >= count, timeout=60)
             assert enough, f"{len(self._cells())} cells asked for, not {count}"
             return self._cells()
 
@@ -203,7 +203,7 @@ class FakeAgent:
         return (self.folder / "jupyter.log").read_text()
 
 
-def until(what: Callable[[], Any], named: str, within_s: float = 30) -> None:
+def until(what: Callable[[], Any], named: str, within_s: float = 90) -> None:
     end = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < end, f"not in {within_s} s: {named}"
@@ -250,6 +250,7 @@ class Page:
             additional_headers={"Authorization": f"token {TOKEN}"},
             subprotocols=[Subprotocol(_BINARY)] if binary else None,
             max_size=None,
+            open_timeout=60,
         )
         self._socket = self._open.enter_context(connecting)
 
@@ -287,7 +288,7 @@ class Page:
 
     def hear(self) -> dict[str, Any]:
         """The next message: its channel, header, parent_header and content."""
-        frame = self._socket.recv(timeout=20)
+        frame = self._socket.recv(timeout=60)
         if isinstance(frame, bytes):
             channel, parts = deserialize_msg_from_ws_v1(frame)
             header, parent, _, content = (json.loads(part) for part in parts[:4])

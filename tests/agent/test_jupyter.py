@@ -46,7 +46,7 @@ def door(agent: FakeAgent) -> Iterator[httpx.Client]:
 def client(agent: FakeAgent, headers: dict[str, str]) -> httpx.Client:
     transport = httpx.HTTPTransport(uds=str(agent.folder / "jupyter" / "s"))
     return httpx.Client(
-        transport=transport, base_url=f"http://s{BASE}", headers=headers, timeout=30
+        transport=transport, base_url=f"http://s{BASE}", headers=headers, timeout=90
     )
 
 
@@ -194,7 +194,7 @@ def test_the_notebook_has_its_kernel_already(door: httpx.Client, agent: FakeAgen
     assert (own["path"], own["type"], own["kernel"]["id"]) == (NAME, "notebook", SESSION)
     again = door.post("api/sessions", json={"path": NAME, "type": "notebook", "name": ""})
     assert (again.status_code, again.json()["id"]) == (201, own["id"])
-    moved = door.patch(f"api/sessions/{own['id']}", json={"kernel": {"name": "python3"}})
+    moved = door.request("PATCH", f"api/sessions/{own['id']}", json={"kernel": {"name": "python3"}})
     assert moved.json()["kernel"]["id"] == SESSION
     assert door.delete(f"api/sessions/{own['id']}").status_code == 204
     assert [each["id"] for each in door.get("api/sessions").json()] == [own["id"]]
@@ -206,7 +206,7 @@ def test_any_other_session_gets_the_same_kernel(door: httpx.Client) -> None:
         "api/sessions",
         json={"path": "else", "type": "console", "name": "c", "kernel": {"name": "python3"}},
     ).json()
-    renamed = door.patch(f"api/sessions/{made['id']}", json={"name": "d"}).json()
+    renamed = door.request("PATCH", f"api/sessions/{made['id']}", json={"name": "d"}).json()
     gone = door.delete(f"api/sessions/{made['id']}")
     assert made["kernel"]["id"] == SESSION
     assert renamed["name"] == "d"
@@ -289,7 +289,7 @@ def test_no_other_files(door: httpx.Client, agent: FakeAgent) -> None:
         door.put("api/contents/other.ipynb", json=model),
         door.post("api/contents", json={"type": "notebook"}),
         door.post("api/contents", json={"copy_from": NAME}),
-        door.patch(f"api/contents/{NAME}", json={"path": "renamed.ipynb"}),
+        door.request("PATCH", f"api/contents/{NAME}", json={"path": "renamed.ipynb"}),
         door.delete(f"api/contents/{NAME}"),
     ]
     assert {answer.status_code for answer in answers} == {403}
@@ -343,7 +343,7 @@ def test_it_ends_with_the_agent_while_it_waits(tmp_path: Path) -> None:
     try:
         process = agent.launch()
         agent.hang_up()  # it still imports
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
         assert agent.log() == ""
     finally:
         agent.stop()
@@ -356,7 +356,7 @@ def test_it_ends_with_the_agent_while_it_serves(tmp_path: Path) -> None:
         process = agent.launch()
         agent.serve()
         agent.hang_up()
-        until(lambda: process.poll() is not None, "it ended", within_s=10)
+        until(lambda: process.poll() is not None, "it ended", within_s=60)
         assert process.returncode == 0
         os.kill(agent.kernel_pid, 0)
     finally:

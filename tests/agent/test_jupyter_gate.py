@@ -209,6 +209,36 @@ def test_a_restart_gives_every_page_the_new_kernel(agent: FakeAgent, page: Page)
     again.close()
 
 
+def test_a_page_that_reconnects_after_a_restart_goes_on(agent: FakeAgent) -> None:
+    """Notebook's own page closes its connection at a restart, and opens it again."""
+    page = Page(agent, session="mine")
+    page.outcome(page.execute("left = 1"))
+    post(agent, f"api/kernels/{SESSION}/restart")
+    again = Page(agent, session="mine")
+    reply, said = again.outcome(again.execute("print('new')\nleft"))
+    page.close()
+    again.close()
+    assert reply["ename"] == "NameError"
+    assert ("stream", {"name": "stdout", "text": "new\n"}) in said
+    assert "Nudge" not in agent.log()
+
+
+def test_a_page_opens_while_a_cell_runs(agent: FakeAgent) -> None:
+    page, other = Page(agent, session="busy"), None
+    cell = page.execute("import time\nprint('on')\ntime.sleep(60)")
+    page.until("stream", cell)
+    try:
+        other = Page(agent, session="second")
+        [kernel] = get(agent, "api/kernels").json()
+        post(agent, f"api/kernels/{SESSION}/interrupt")
+        assert other.until("error", cell)["content"]["ename"] == "KeyboardInterrupt"
+        assert kernel["execution_state"] == "busy"
+    finally:
+        for each in (page, other):
+            if each is not None:
+                each.close()
+
+
 def test_a_restart_that_fails_is_said(agent: FakeAgent, page: Page) -> None:
     agent.errors["restart"] = (503, "100% of the memory is taken.")
     answer = post(agent, f"api/kernels/{SESSION}/restart")
@@ -216,7 +246,15 @@ def test_a_restart_that_fails_is_said(agent: FakeAgent, page: Page) -> None:
     page.until_state("dead")
 
 
+def get(agent: FakeAgent, path: str) -> httpx.Response:
+    return ask(agent, "GET", path)
+
+
 def post(agent: FakeAgent, path: str) -> httpx.Response:
+    return ask(agent, "POST", path)
+
+
+def ask(agent: FakeAgent, method: str, path: str) -> httpx.Response:
     transport = httpx.HTTPTransport(uds=str(Path(agent.folder) / "jupyter" / "s"))
-    with httpx.Client(transport=transport, base_url=f"http://s{BASE}", timeout=30) as client:
-        return client.post(path, headers={"Authorization": f"token {TOKEN}"})
+    with httpx.Client(transport=transport, base_url=f"http://s{BASE}", timeout=90) as client:
+        return client.request(method, path, headers={"Authorization": f"token {TOKEN}"})

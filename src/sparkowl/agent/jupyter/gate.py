@@ -39,6 +39,8 @@ _PASS: Final = frozenset(
 _MALFORMED: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 #: Around the channel and a message's four parts.
 _FEWEST_OFFSETS: Final = 6
+#: A kernel that user code has broken may never greet. The page finds out what else is wrong.
+_GREETING_WITHIN_S: Final = 3.0
 _TOO_FAST: Final = "Output came faster than a page can show: some of it is not shown here."
 
 
@@ -72,6 +74,12 @@ class Message:
         return self._content
 
 
+async def _done_or_late(greeting: asyncio.Future[None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GREETING_WITHIN_S):
+            await asyncio.shield(greeting)
+
+
 def _sound(frame: str | bytes) -> bytes:
     """A binary frame that says nothing impossible of itself: Jupyter would count to 2^64."""
     if not isinstance(frame, bytes):
@@ -85,6 +93,8 @@ def _sound(frame: str | bytes) -> bytes:
 class Gate(ZMQChannelsWebsocketConnection):
     """One page's connection."""
 
+    #: The kernel has this connection's subscription. None: made before, for a page that was away.
+    _greeting: asyncio.Future[None] | None = None
     #: Held, as the loop itself holds tasks only weakly.
     _waiting: set[asyncio.Task[None]] = set()  # noqa: RUF012 - of all connections
 
@@ -112,6 +122,28 @@ class Gate(ZMQChannelsWebsocketConnection):
         self.create_stream()
         for stream in self.channels.values():
             stream.on_recv_stream(self.handle_outgoing_message)
+
+    def create_stream(self) -> None:
+        super().create_stream()
+        self._greeting = asyncio.get_running_loop().create_future()
+
+    def nudge(self) -> asyncio.Future[None]:
+        """Done when nothing that the kernel publishes will be missed any more.
+
+        Jupyter asks kernels over and over until one publishes something. Ours greets each new
+        subscriber (ipykernel 7), also while it is busy.
+        """
+        if self._greeting is None:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        self.channels["iopub"].on_recv(self._greeted)
+        return asyncio.ensure_future(_done_or_late(self._greeting))
+
+    def _greeted(self, parts: list[bytes]) -> None:
+        if self._greeting is not None and not self._greeting.done():
+            self._greeting.set_result(None)
+        self.handle_outgoing_message("iopub", parts)
 
     def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
         try:
