@@ -195,14 +195,18 @@ def test_completion_and_widgets_pass(agent: FakeAgent, page: Page) -> None:
 def test_a_restart_gives_every_page_the_new_kernel(agent: FakeAgent, page: Page) -> None:
     other = Page(agent, session=f"other-{time.monotonic_ns()}")
     page.outcome(page.execute("left = 1"))
+    running = other.execute("import time\nprint('on')\ntime.sleep(60)")
+    other.until("stream", running)
     before = agent.kernel_pid
     answer = post(agent, f"api/kernels/{SESSION}/restart")
     assert (answer.status_code, answer.json()["id"]) == (200, SESSION)
     assert agent.kernel_pid != before
     for each in (page, other):
-        each.until_state("restarting")
         reply, _ = each.outcome(each.execute("left"))
         assert reply["ename"] == "NameError", "the old kernel's names are gone"
+    assert other.outcome(running)[0] == {"status": "aborted"}
+    states = [m["content"].get("execution_state") for m in page.heard]
+    assert "restarting" not in states, "a page takes that for a kernel that died"
     other.close()
     again = Page(agent, session=f"later-{time.monotonic_ns()}")
     assert again.outcome(again.execute("1"))[0]["status"] == "ok"

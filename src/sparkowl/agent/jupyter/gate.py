@@ -95,6 +95,8 @@ class Gate(ZMQChannelsWebsocketConnection):
 
     #: The kernel has this connection's subscription. None: made before, for a page that was away.
     _greeting: asyncio.Future[None] | None = None
+    #: What the kernel has and did not reply to yet, by its message.
+    _running: dict[str, tuple[Gate, Message]] = {}  # noqa: RUF012 - of all connections
     #: Held, as the loop itself holds tasks only weakly.
     _waiting: set[asyncio.Task[None]] = set()  # noqa: RUF012 - of all connections
 
@@ -107,7 +109,13 @@ class Gate(ZMQChannelsWebsocketConnection):
 
     @classmethod
     def reconnect_all(cls) -> None:
-        """To a kernel that has just taken another's place."""
+        """To a kernel that has just taken another's place; what the other ran is over.
+
+        No page is told "restarting": it would take that for a death, and say so.
+        """
+        for gate, message in list(cls._running.values()):
+            gate._current()._abort(message)
+        cls._running.clear()
         for connection in list(cls._open_sockets):
             if isinstance(connection, cls):
                 connection.reconnect()
@@ -161,6 +169,13 @@ class Gate(ZMQChannelsWebsocketConnection):
         else:
             self.log.warning("a page's %.40r is not for the kernel", message.type)
 
+    def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
+        if getattr(stream, "channel", stream) == "shell":
+            with suppress(*_MALFORMED):  # user code has the kernel's key, and can say anything
+                _, parts = self.session.feed_identities(outgoing_msg)
+                self._running.pop(json.loads(bytes(parts[2]))["msg_id"], None)
+        super().handle_outgoing_message(stream, outgoing_msg)
+
     def _execute(self, message: Message) -> None:
         content = message.content()
         code = content["code"]
@@ -184,6 +199,7 @@ class Gate(ZMQChannelsWebsocketConnection):
             self._current()._fail(message, f"The cell was not run: {error}")
             return
         if run:
+            self._running[message.id] = self, message
             self._current()._send(message, "shell")
         else:
             self._current()._abort(message)

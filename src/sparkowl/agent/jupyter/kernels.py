@@ -111,7 +111,6 @@ class OneKernel(AsyncMappingKernelManager):
     async def restart_kernel(self, kernel_id: str, now: bool = False) -> None:
         """Another kernel and another Spark; every open page is told and goes on with them."""
         self._check_kernel_id(kernel_id)
-        Gate.tell_all("restarting")
         try:
             await self._ask("restart")
         except Refused:
@@ -125,6 +124,7 @@ class OneKernel(AsyncMappingKernelManager):
         self.start_watching_activity(kernel_id)
         kernel.execution_state = "idle"
         Gate.reconnect_all()
+        Gate.tell_all("idle")
 
     async def _ask(self, what: str) -> None:
         try:
