@@ -9,7 +9,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sparkowl import __version__
-from sparkowl.cli import backup, clients, doctor, engines, keys, run, serve, sessions, usage
+from sparkowl.cli import backup, clients, doctor, engines, kernel, keys, run, serve, sessions, usage
 from sparkowl.cli.options import DataDir, err
 
 cli = typer.Typer(
@@ -24,6 +24,7 @@ cli.add_typer(sessions.app, name="sessions")
 cli.add_typer(engines.app, name="engines")
 cli.command()(usage.usage)
 cli.add_typer(keys.app, name="keys")
+cli.add_typer(kernel.app, name="kernel")
 cli.command()(doctor.doctor)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
