@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty
@@ -30,7 +31,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
 class Ran:
     """What a front end saw of a cell."""
 
-    reply: dict[str, Any]
+    reply: dict[str, Any] = field(default_factory=dict)
+    idle: bool = False
     outputs: list[dict[str, Any]] = field(default_factory=list)
 
     def text(self, stream: str) -> str:
@@ -49,6 +51,9 @@ class Kernel:
     client: BlockingKernelClient
     athena: Athena
     line: Line
+    stack: ExitStack
+    #: By what was asked.
+    heard: dict[str, Ran] = field(default_factory=lambda: defaultdict(Ran))
 
     @property
     def pid(self) -> int:
@@ -61,23 +66,40 @@ class Kernel:
 
     def result(self, asked: str) -> Ran:
         """The reply of a cell and all that came until the kernel was idle again."""
-        ran, idle, ends = Ran({}), False, time.monotonic() + PATIENT_S
-        while not (idle and ran.reply):
+        ran, ends = self.heard[asked], time.monotonic() + PATIENT_S
+        while not (ran.idle and ran.reply):
             assert time.monotonic() < ends, ran
             for get in (self.client.get_iopub_msg, self.client.get_shell_msg):
-                try:
-                    message = get(timeout=0.05)
-                except Empty:
-                    continue
-                if message["parent_header"].get("msg_id") != asked:
-                    continue
-                if message["msg_type"] == "execute_reply":
-                    ran.reply = message["content"]
-                elif message["msg_type"] == "status":
-                    idle = message["content"]["execution_state"] == "idle"
-                else:
-                    ran.outputs.append(message)
+                with suppress(Empty):
+                    self._note(get(timeout=0.05))
         return ran
+
+    def _note(self, message: dict[str, Any]) -> None:
+        ran = self.heard[message["parent_header"].get("msg_id", "")]
+        if message["msg_type"] == "execute_reply":
+            ran.reply = message["content"]
+        elif message["msg_type"] == "status":
+            ran.idle = message["content"]["execution_state"] == "idle"
+        else:
+            ran.outputs.append(message)
+
+    def until(self, kind: str, asked: str) -> dict[str, Any]:
+        """The first message of a kind that a cell leads to."""
+        ran, ends = self.heard[asked], time.monotonic() + PATIENT_S
+        while not (found := [m for m in ran.outputs if m["msg_type"] == kind]):
+            assert time.monotonic() < ends, ran
+            with suppress(Empty):
+                self._note(self.client.get_iopub_msg(timeout=0.05))
+        return found[0]
+
+    def another(self) -> Kernel:
+        """Another front end of the same kernel."""
+        client = BlockingKernelClient(connection_file=self.manager.connection_file)
+        client.load_connection_file()
+        client.start_channels()
+        self.stack.callback(client.stop_channels)
+        client.wait_for_ready(timeout=30)
+        return replace(self, client=client, heard=defaultdict(Ran))
 
     def ended(self) -> bool:
         return not self.manager.is_alive()
@@ -113,6 +135,6 @@ def kernel(remote: Jupyter, tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
             stack.callback(manager.cleanup_resources)
             stack.callback(lambda: manager.shutdown_kernel(now=not manager.is_alive()))
             stack.callback(client.stop_channels)
-            return Kernel(manager, client, athena, line)
+            return Kernel(manager, client, athena, line, stack)
 
         yield start

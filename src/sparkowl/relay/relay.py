@@ -158,9 +158,8 @@ class Relay:
     async def _follow(self) -> None:
         await self._requests.state("starting")
         try:
-            await self._tell(f"Starting a session in workgroup {self._options.work_group}.")
             await self._session.start()
-            await self._tell(f"Session {self._session.id} is starting.")
+            log.warning("%s", self._where())
             await self._keep_connected()
         except Over as error:
             self._over = f"{error} {_AGAIN}"
@@ -174,7 +173,7 @@ class Relay:
         """Connect whenever there is no connection, until the session is over."""
         visitor, began, visits, failures = str(uuid4()), monotonic(), 0, 0
         while True:
-            await self._session.ready(self._wait_for)
+            await self._session.ready(self._tell)
             try:
                 async with entered(await self._link(), self._session.id, visitor) as remote:
                     visits, failures = visits + 1, 0
@@ -194,15 +193,13 @@ class Relay:
             return await self._session.link()
         except Over:
             # Why it has ended says more than that it has.
-            await self._session.ready(self._wait_for)
+            await self._session.ready(self._tell)
             raise
 
-    def _wait_for(self, reason: str) -> None:
-        log.warning("%s", reason)
-        self._news = reason
-
     async def _tell(self, news: str) -> None:
-        self._wait_for(news)
+        """Say why cells have to wait, also to those that come later."""
+        log.warning("%s", news)
+        self._news = news
         await self._requests.tell(news)
 
     async def _converse(self, remote: Remote, visits: int) -> None:

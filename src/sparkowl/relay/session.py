@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -80,7 +80,7 @@ class Session:
         )
         return str(started["SessionId"])
 
-    async def ready(self, tell: Callable[[str], None]) -> None:
+    async def ready(self, tell: Callable[[str], Awaitable[None]]) -> None:
         """Return when the session runs; :class:`Over` when it never will (again).
 
         ``tell`` hears why it has to wait, whenever that changes. A server that is away is awaited:
@@ -102,7 +102,7 @@ class Session:
                     raise Over(f"Session {self._id} is {state}{_because(news)}")
                 pause = _LOOK_EVERY_S
             if news and news != told:
-                tell(news)
+                await tell(news)
             told = news
             await asyncio.sleep(pause)
 
