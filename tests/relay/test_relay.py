@@ -1,5 +1,8 @@
 """A relay between Jupyter's own client and a real kernel behind a real Jupyter server."""
 
+# mypy: allow-untyped-calls
+# Jupyter's own functions are typed only here and there.
+
 from __future__ import annotations
 
 import json
@@ -10,8 +13,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 from jupyter_client.session import DELIM
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from tests.relay.conftest import Kernel
 from tests.relay.stand import SESSION, Athena, Line, served, within
 
@@ -363,3 +369,38 @@ def test_messages_that_nobody_signed_or_that_are_none_are_left_out(kernel: Start
 
     assert started.run("harmed").reply["ename"] == "NameError"
     assert not started.ended()
+
+
+def test_a_message_that_the_server_would_not_take_is_refused(kernel: Start) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+
+    (said,) = started.run("#" * (16 << 20)).errors()
+
+    assert said == "A message may be 15 MiB long."
+    assert started.run("1").reply["status"] == "ok"
+
+
+def test_the_front_end_may_ask_for_encryption(kernel: Start) -> None:
+    started = kernel(transport_encryption="required")
+    started.client.wait_for_ready(timeout=30)
+
+    assert started.manager.curve_secretkey
+    assert started.run("1").reply["status"] == "ok"
+
+
+# --- as a whole notebook ---
+
+
+def test_nbclient_shows_why_there_is_no_session(kernel: Start) -> None:
+    def refusing(athena: Athena, line: Line) -> None:
+        athena.refusal = ("AccessDeniedException", "You may not.")
+
+    started = kernel(refusing)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    client = NotebookClient(notebook, km=started.manager, kernel_name="sparkowl")
+    client.kc = started.client
+
+    with pytest.raises(CellExecutionError, match="The session cannot be started: You may not"):
+        client.execute(reset_kc=False)
+    assert "You may not." in notebook.cells[0].outputs[0].evalue

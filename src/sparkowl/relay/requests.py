@@ -24,6 +24,8 @@ _INFO: Final = "kernel_info_request"
 _SUFFIX: Final = "_request"
 #: Far more than a person asks for; a front end that runs wild must not take all memory.
 _MOST: Final = 10_000
+#: The server closes the connection on a longer one; a little is left for the frame around it.
+_LONGEST_BYTES: Final = 15 << 20
 #: What every session's kernel is, as far as a front end must know to begin.
 _KERNEL: Final[dict[str, Any]] = {
     "status": "ok",
@@ -69,11 +71,22 @@ class Requests:
         asked = Asked(way_back, message)
         if not message.kind.endswith(_SUFFIX):
             return True
-        if len(self._waiting) >= _MOST:
-            await self._refuse(asked, OURS, f"{_MOST} requests are waiting already.")
+        if sum(len(part) for part in message.parts) > _LONGEST_BYTES:
+            await self._refuse(asked, OURS, f"A message may be {_LONGEST_BYTES >> 20} MiB long.")
+            return False
+        if len(self._waiting) >= _MOST and not self._forget_one():
+            await self._refuse(asked, OURS, f"{_MOST} cells are waiting already.")
             return False
         self._waiting[message.id] = asked
         return True
+
+    def _forget_one(self) -> bool:
+        """Some requests, such as of extensions that ask what the kernel uses, nobody answers."""
+        for asked in self._waiting.values():
+            if asked.sent and asked.message.kind != _EXECUTE:
+                del self._waiting[asked.message.id]
+                return True
+        return False
 
     def find(self, message: Message) -> Asked | None:
         """The request that a message is, while it waits."""
