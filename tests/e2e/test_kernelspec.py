@@ -16,6 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tests.e2e.conftest import GONE, Server, User
+from traitlets import default
 
 pytestmark = pytest.mark.spark
 
@@ -35,7 +36,7 @@ CELLS = [
     "1 / 0",
     "after_the_error = True",
     "after_the_error",
-    "%time spark.range(10).count()",
+    "spark.range(10).count()",
     "numbers.createOrReplaceTempView('numbers')",
     "spark.sql('SELECT max(id) AS largest FROM numbers').collect()[0].largest",
     "sc.parallelize(range(100), 4).map(lambda n: n * n).sum()",
@@ -51,25 +52,30 @@ def specs(server: Server, tmp_path: Path) -> KernelSpecManager:
     return KernelSpecManager(kernel_dirs=[str(tmp_path / "share/jupyter/kernels")])
 
 
-def execute(
-    specs: KernelSpecManager, cells: list[str], *, failing: frozenset[int] = frozenset()
-) -> Any:
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(
-                cell, metadata={"tags": ["raises-exception"]} if at in failing else {}
-            )
-            for at, cell in enumerate(cells)
-        ]
+def client(specs: KernelSpecManager, cells: list[str], *, failing: int = -1) -> NotebookClient:
+    """What runs these cells in a kernel that it starts and ends itself; one of them may fail."""
+
+    class Manager(AsyncKernelManager):  # type: ignore[misc]  # Jupyter's has no types
+        @default("kernel_spec_manager")
+        def _specs(self) -> KernelSpecManager:
+            return specs
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    if failing >= 0:
+        notebook.cells[failing].metadata["tags"] = ["raises-exception"]
+    return NotebookClient(
+        notebook,
+        kernel_name="owl",
+        kernel_manager_class=Manager,
+        timeout=100,
+        startup_timeout=100,
     )
-    manager = AsyncKernelManager(kernel_name="owl", kernel_spec_manager=specs)
-    NotebookClient(notebook, km=manager, timeout=100, startup_timeout=100).execute()
-    return notebook
 
 
-def sessions(user: User) -> list[dict[str, Any]]:
+def active(user: User) -> list[str]:
+    """The sessions of the kernelspec that have not ended."""
     found = user.athena.list_sessions(WorkGroup="spark")["Sessions"]
-    return [session for session in found if session["Description"] == "Jupyter kernel owl"]
+    return [one["SessionId"] for one in found if one["Description"] == "Jupyter kernel owl"]
 
 
 def text(cell: Any, stream: str = "stdout") -> str:
@@ -90,10 +96,11 @@ def test_a_notebook_of_twenty_cells_runs_in_a_session_and_leaves_none(
     specs: KernelSpecManager, user: User
 ) -> None:
     assert len(CELLS) == 20
-    ran = execute(specs, CELLS, failing=frozenset({12})).cells
+    ran = client(specs, CELLS, failing=12).execute().cells
 
     assert text(ran[0]).strip().startswith("4.")
-    assert "SparkOwl session " in text(ran[0], "stderr")
+    said = text(ran[0], "stderr").splitlines()[-1]
+    assert said.startswith("SparkOwl session ")
     assert result(ran[2]) == "1000"
     assert "499500" in text(ran[3])
     assert any("image/png" in data for data in shown(ran[5]))
@@ -110,12 +117,12 @@ def test_a_notebook_of_twenty_cells_runs_in_a_session_and_leaves_none(
     assert result(ran[17]) == "999"
     assert result(ran[18]) == "328350"
     assert result(ran[19]) == "True"
-    (session,) = sessions(user)
-    ended = user.await_session(session["SessionId"], GONE)
-    assert ended["State"] == "TERMINATED"
-    calculations = user.athena.list_calculation_executions(
-        SessionId=session["SessionId"], MaxResults=100
-    )["Calculations"]
+    session = said.split()[2]
+    assert user.await_session(session, GONE)["State"] == "TERMINATED"
+    assert active(user) == []
+    calculations = user.athena.list_calculation_executions(SessionId=session, MaxResults=100)[
+        "Calculations"
+    ]
     states = [calculation["Status"]["State"] for calculation in calculations]
     assert (states.count("COMPLETED"), states.count("FAILED")) == (19, 1)
     assert {calculation["Description"] for calculation in calculations} == {
@@ -126,19 +133,13 @@ def test_a_notebook_of_twenty_cells_runs_in_a_session_and_leaves_none(
 def test_a_session_that_is_ended_from_outside_is_said_by_the_cell(
     specs: KernelSpecManager, user: User
 ) -> None:
-    known = {session["SessionId"] for session in sessions(user)}
-
     def end_when_busy() -> None:
-        found = [one["SessionId"] for one in sessions(user) if one["SessionId"] not in known]
-        user.await_session(found[0], {"BUSY"})
-        user.athena.terminate_session(SessionId=found[0])
+        (session,) = active(user)
+        user.await_session(session, {"BUSY"})
+        user.athena.terminate_session(SessionId=session)
 
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell("import time; time.sleep(60)")]
-    )
-    manager = AsyncKernelManager(kernel_name="owl", kernel_spec_manager=specs)
-    client = NotebookClient(notebook, km=manager, timeout=100, startup_timeout=100)
+    notebook = client(specs, ["import time; time.sleep(60)"])
     with ThreadPoolExecutor(1) as aside:
-        client.on_cell_execute = lambda **_: aside.submit(end_when_busy)
+        notebook.on_cell_execute = lambda **_: aside.submit(end_when_busy)
         with pytest.raises(CellExecutionError, match="Restart the kernel to start another"):
-            client.execute()
+            notebook.execute()
