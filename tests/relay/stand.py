@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+from websockets.sync.client import connect
+
 SESSION = "3f1c2b4a-0000-4000-8000-000000000001"
 BASE = f"/notebooks/{SESSION}/"
 TOKEN = "of-the-link"
@@ -153,6 +155,18 @@ class Jupyter:
         )
         with urllib.request.urlopen(request, timeout=PATIENT_S) as answer:
             return json.loads(answer.read() or "null")
+
+    def kernel(self) -> dict[str, Any]:
+        (found,) = self.ask("GET", "api/kernels")
+        assert isinstance(found, dict)
+        return found
+
+    def visit(self) -> None:
+        """Come and go, as somebody else than the relay."""
+        address = f"ws://127.0.0.1:{self.port}{BASE}api/kernels/{self.kernel()['id']}/channels"
+        headers = {"Authorization": f"token {TOKEN}"}
+        with connect(f"{address}?session_id=other", additional_headers=headers) as socket:
+            socket.recv(timeout=PATIENT_S)
 
     def link(self, port: int) -> str:
         """As CreatePresignedNotebookUrl's: redirects, with a cookie."""

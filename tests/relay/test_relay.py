@@ -19,7 +19,7 @@ from jupyter_client.session import DELIM
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tests.relay.conftest import Kernel
-from tests.relay.stand import SESSION, Athena, Line, served, within
+from tests.relay.stand import SESSION, Athena, Jupyter, Line, served, within
 
 from sparkowl.relay.options import Options, Place
 
@@ -333,6 +333,38 @@ def test_cells_asked_while_there_is_no_connection_run_when_there_is_one(kernel: 
     started.line.broken = False
 
     assert [started.result(each).text("stdout") for each in asked] == ["0\n", "1\n", "2\n"]
+
+
+def test_an_answer_that_is_lost_for_good_is_said_to_be(kernel: Start, remote: Jupyter) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+    asked = started.client.execute("import time; time.sleep(1)")
+    started.until("execute_input", asked)
+    started.line.broken = True
+    started.line.cut()
+    within(lambda: remote.kernel()["connections"] == 0)
+    # Jupyter keeps messages for a visitor until another one comes.
+    within(lambda: remote.kernel()["execution_state"] == "idle")
+    remote.visit()
+    started.line.broken = False
+
+    (said,) = started.result(asked).errors()
+
+    assert said == (
+        "The connection to the session was lost while this ran, and its answer with it. "
+        "Whether it finished is not known."
+    )
+    assert started.run("1").reply["status"] == "ok"
+
+
+def test_a_kernel_that_begins_anew_is_said_by_the_cell_that_ran(kernel: Start) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+
+    (said,) = started.run("import os; os.kill(os.getpid(), 9)").errors()
+
+    assert said == "The session's kernel was restarted; its variables are gone."
+    assert started.run("1").reply["status"] == "ok"
 
 
 # --- what must not harm ---

@@ -37,7 +37,7 @@ _FIRST_VISIT_S: Final = 120.0
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 15.0
 #: How often to look whether a request, whose answer was perhaps lost, still runs.
-_DOUBT_S: Final = 5.0
+_DOUBT_S: Final = 2.0
 _PARENT_EVERY_S: Final = 1.0
 _AGAIN: Final = "Restart the kernel to start another session."
 
