@@ -15,12 +15,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.session import DELIM
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tests.relay.conftest import Kernel
 from tests.relay.stand import SESSION, Athena, Jupyter, Line, served, within
+from traitlets import default
 
+from sparkowl.relay import kernelspec
 from sparkowl.relay.options import Options, Place
 
 Start = Callable[..., Kernel]
@@ -424,15 +428,21 @@ def test_the_front_end_may_ask_for_encryption(kernel: Start) -> None:
 # --- as a whole notebook ---
 
 
-def test_nbclient_shows_why_there_is_no_session(kernel: Start) -> None:
-    def refusing(athena: Athena, line: Line) -> None:
-        athena.refusal = ("AccessDeniedException", "You may not.")
+def test_nbclient_shows_why_there_is_no_session(tmp_path: Path) -> None:
+    athena = Athena("", refusal=("AccessDeniedException", "You may not."))
+    specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "share/jupyter/kernels")])
 
-    started = kernel(refusing)
+    class Manager(AsyncKernelManager):  # type: ignore[misc]  # Jupyter's has no types
+        @default("kernel_spec_manager")
+        def _specs(self) -> KernelSpecManager:
+            return specs
+
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
-    client = NotebookClient(notebook, km=started.manager, kernel_name="sparkowl")
-    client.kc = started.client
+    client = NotebookClient(notebook, kernel_name="sparkowl", kernel_manager_class=Manager)
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    with served(athena) as url:
+        kernelspec.install(Options(Place(endpoint_url=url)), "SparkOwl", str(tmp_path))
+        with pytest.raises(CellExecutionError, match="The session cannot be started: You may not"):
+            client.execute(env=os.environ | keys)
 
-    with pytest.raises(CellExecutionError, match="The session cannot be started: You may not"):
-        client.execute(reset_kc=False)
     assert "You may not." in notebook.cells[0].outputs[0].evalue
