@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -10,9 +9,9 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from sparkowl import credentials
 from sparkowl.cli.options import fail, settings
-from sparkowl.config import ADDRESS_FILE
+from sparkowl.relay import endpoint
+from sparkowl.relay.endpoint import NoServer
 
 #: What would win over, or break, the exported variables.
 IN_THE_WAY: Final = (
@@ -23,29 +22,12 @@ IN_THE_WAY: Final = (
 )
 
 
-def running_url(data_dir: Path) -> str | None:
-    """Where the server of a data directory listens; None when none runs."""
-    try:
-        address = json.loads((data_dir / ADDRESS_FILE).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    # A server that was killed could not take its file away.
-    return str(address["url"]) if Path(f"/proc/{address['pid']}").exists() else None
-
-
 def exports(data_dir: Path | None) -> dict[str, str]:
     """The environment that points any AWS client at the server."""
-    chosen = settings(data_dir)
-    keys = credentials.load(chosen.data_dir)
-    url = running_url(chosen.data_dir)
-    if keys is None or url is None:
-        fail(f"No server runs on {chosen.data_dir}. Start one with: sparkowl serve")
-    return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": keys.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-        "AWS_DEFAULT_REGION": chosen.region,
-    }
+    try:
+        return endpoint.exports(settings(data_dir))
+    except NoServer as error:
+        fail(str(error))
 
 
 def client(service: str, data_dir: Path | None) -> Any:

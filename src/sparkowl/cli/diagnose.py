@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from sparkowl import __version__, credentials
-from sparkowl.cli.clients import running_url
 from sparkowl.cli.options import DataDir, err, fail, plain, settings
 from sparkowl.cli.owned import read
 from sparkowl.cli.redaction import Redactor, secrets_in
 from sparkowl.cli.written import written
 from sparkowl.config import POSTMORTEMS, Settings
+from sparkowl.relay.endpoint import running_url
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -15,10 +15,10 @@ from typing import Any, Final, Literal
 import typer
 from rich.console import Console
 
-from sparkowl.cli.clients import running_url
 from sparkowl.cli.options import DataDir, settings
 from sparkowl.config import Settings, users_of
 from sparkowl.launchers import engines, users
+from sparkowl.relay.endpoint import running_url
 
 _out = Console(highlight=False, soft_wrap=True)
 _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from sparkowl.cli.clients import running_url
 from sparkowl.cli.options import DataDir, err, fail, settings
 from sparkowl.config import Settings
 from sparkowl.domain.engine import SPARK_ENGINES
 from sparkowl.launchers import engines, environments
 from sparkowl.launchers.engines import EngineError
 from sparkowl.launchers.installing import Wanted
+from sparkowl.relay.endpoint import running_url
 
 app = typer.Typer(no_args_is_help=True, help="Say which Spark runs an engine.")
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sparkowl.cli.clients import IN_THE_WAY, running_url
+from sparkowl.cli.clients import IN_THE_WAY
 from sparkowl.cli.options import DataDir, err, fail, settings
 from sparkowl.cli.owned import acting, read
+from sparkowl.relay.endpoint import running_url
 
 if TYPE_CHECKING:  # what costs half a second to import is imported where it is used
     from sparkowl.access.register import NewKey

@@ -14,6 +14,7 @@ from sparkowl.cli import (
     clients,
     doctor,
     engines,
+    kernel,
     keys,
     notebooks,
     run,
@@ -36,6 +37,7 @@ cli.add_typer(notebooks.app, name="notebooks")
 cli.add_typer(engines.app, name="engines")
 cli.command()(usage.usage)
 cli.add_typer(keys.app, name="keys")
+cli.add_typer(kernel.app, name="kernel")
 cli.command()(doctor.doctor)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
