@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from sparkowl import credentials
 from sparkowl.access.audit import Audit
 from sparkowl.access.keyring import Keyring
+from sparkowl.access.standing import Standing
 from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
@@ -25,10 +26,15 @@ from sparkowl.config import Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
+from sparkowl.http.admission import Admission
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.bounds import InFlight
+from sparkowl.http.driver_notebooks import DriverNotebooks
 from sparkowl.http.drivers import DriversDoor
+from sparkowl.http.notebooks import NotebooksDoor
+from sparkowl.http.origins import Origins
 from sparkowl.http.server import Server
+from sparkowl.http.upstream import Upstreams
 from sparkowl.launchers import engines, postmortem
 from sparkowl.launchers.archive import make_archive
 from sparkowl.launchers.base import Launcher
@@ -261,6 +267,19 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), bodies, body_limit),
         S3Door(files, keyring, opened.audit, clock, settings.region),
         DriversDoor(links),
+        DriverNotebooks(context, links, bodies),
+        NotebooksDoor(
+            context,
+            Admission(
+                context,
+                Standing(store, clock, first_only=not others),
+                timedelta(seconds=settings.notebooks.visit_s),
+            ),
+            Origins(settings.notebooks.url, settings.behind_proxy),
+            Upstreams(launcher, links),
+            opened.audit,
+            open_page_is_activity=settings.notebooks.open_page_is_activity,
+        ),
     )
     return supervisor, asgi
 

@@ -7,7 +7,15 @@ supervisor; it never touches a driver, and nothing here knows HTTP.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from sparkowl.operations import calculations, executors, sessions, starting, tags, workgroups
+from sparkowl.operations import (
+    calculations,
+    executors,
+    presigned,
+    sessions,
+    starting,
+    tags,
+    workgroups,
+)
 from sparkowl.operations.context import Context
 
 Operation = Callable[[Context, Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -25,6 +33,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GetCalculationExecutionCode": calculations.get_calculation_execution_code,
     "ListCalculationExecutions": calculations.list_calculation_executions,
     "StopCalculationExecution": calculations.stop_calculation_execution,
+    "CreatePresignedNotebookUrl": presigned.create_presigned_notebook_url,
     "CreateWorkGroup": workgroups.create_work_group,
     "UpdateWorkGroup": workgroups.update_work_group,
     "DeleteWorkGroup": workgroups.delete_work_group,

@@ -205,6 +205,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "GetCalculationExecutionCode": _by_calculation,
     "ListCalculationExecutions": _by_session,
     "StopCalculationExecution": _by_calculation,
+    "CreatePresignedNotebookUrl": _by_session,
     "CreateWorkGroup": _by_name,
     "GetWorkGroup": _by_work_group,
     "UpdateWorkGroup": _by_work_group,
