@@ -39,7 +39,7 @@ def configure(level: str, *, as_json: bool) -> None:
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Alembic reports its own set-up, uvicorn repeats every call, websockets every frame.
-    for noisy in ("alembic", "uvicorn", "websockets", "botocore", "urllib3"):
+    for noisy in ("alembic", "uvicorn", "websockets", "httpcore", "httpx", "botocore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
