@@ -162,6 +162,9 @@ def test_many_sockets_and_a_bound(browser: Browser, upstream: Upstream) -> None:
         assert [socket.recv(20) for socket in sockets] == [str(number) for number in range(64)]
         assert refused(browser) == 503
         assert browser.get("api/me").status == 503
+        page = browser.ask("GET", browser.page)
+        assert (page.status, page.headers["retry-after"]) == (503, "5")
+        assert b'http-equiv="refresh"' in page.body
     until(lambda: len(upstream.closed) == 64)
     until(lambda: browser.get("api/me").status == 200)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, IncompleteRead
+from pathlib import Path
+from threading import Timer
 from urllib.parse import urlsplit
 
 import pytest
-from tests.http.browser import COOKIE, Browser, notebook, start
+from tests.http.browser import COOKIE, VERSION, Browser, notebook, start
 from tests.http.upstream import Upstream
 from tests.keys import allow
 from tests.serving import Server, until
@@ -462,3 +464,61 @@ def test_a_page_waits_for_jupyter_to_listen(place: Place, upstream: Upstream) ->
 
     assert browser.ask("GET", browser.page).status == 200
     until(lambda: knobs.jupyter is not None)
+
+
+def test_a_page_that_waits_hears_that_the_session_ended(place: Place, upstream: Upstream) -> None:
+    server = place[0].server
+    browser = Browser(server, start(server)).enter()
+    knobs = server.launcher.knobs
+    knobs.jupyter = upstream.folder.parent
+    athena = server.client()
+    ends = Timer(0.5, lambda: athena.terminate_session(SessionId=browser.session_id))
+    ends.start()
+    try:
+        assert browser.ask("GET", browser.page).status == 410
+    finally:
+        knobs.jupyter = upstream.folder
+
+
+@pytest.mark.parametrize("instead", ["a link", "a file"])
+def test_what_is_no_socket_is_never_opened(
+    place: Place, upstream: Upstream, tmp_path: Path, instead: str
+) -> None:
+    """User code may have had its hands in the folder: a link could lead to any socket."""
+    browser = Browser(place[0].server, place[0].session_id).enter()
+    knobs = browser.server.launcher.knobs
+    if instead == "a link":
+        (tmp_path / "s").symlink_to(upstream.folder / "s")
+    else:
+        (tmp_path / "s").write_text("")
+    knobs.jupyter = tmp_path
+    try:
+        answer = browser.ask("GET", browser.page)
+    finally:
+        knobs.jupyter = upstream.folder
+
+    assert answer.status == 502
+    assert upstream.asked == []
+
+
+def test_an_answer_that_breaks_off_ends_the_connection(browser: Browser) -> None:
+    with pytest.raises(IncompleteRead):
+        browser.get("static/cut.js")
+    assert browser.get("static/a.js").status == 200
+
+
+def test_a_reason_is_shown_as_text(place: Place) -> None:
+    server = place[0].server
+    server.launcher.knobs.fails_to_start = "<script>alert(1)</script>"
+    try:
+        made = server.client().start_session(
+            WorkGroup="spark", EngineConfiguration={}, NotebookVersion=VERSION
+        )
+    finally:
+        browser = Browser(server, str(made["SessionId"]))
+        browser.cookie = browser.forged()
+        until(lambda: browser.ask("GET", browser.page).status == 410)
+        server.launcher.knobs.fails_to_start = None
+
+    page = browser.ask("GET", browser.page).body
+    assert b"&lt;script&gt;" in page and b"<script" not in page

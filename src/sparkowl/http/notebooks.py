@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
@@ -38,7 +37,7 @@ _PAUSE_S: Final = 0.2
 #: How often it is looked whether an open WebSocket may stay open.
 _LOOK_S: Final = 2.0
 #: How often an open page counts as activity, where it does.
-_ACTIVITY: Final = timedelta(minutes=1)
+_ACTIVITY_S: Final = 60.0
 _REFUSED: Final = (Closed, Ended, NotThere, TooMuch, Broken, BodyTooLarge)
 
 
@@ -142,14 +141,14 @@ class NotebooksDoor:
 
         Raises :class:`Ended` or :class:`Closed` when that comes about meanwhile.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _PATIENT_S
+        clock = self._context.clock
+        until = clock.monotonic() + _PATIENT_S
         while True:
             if visit.driver is not None:
                 yield visit.driver
-            if loop.time() >= until:
+            if clock.monotonic() >= until:
                 return
-            await asyncio.sleep(_PAUSE_S)
+            await clock.wait(asyncio.Event(), _PAUSE_S)
             visit = await self._admission.admit(visit.given)
 
     # --- WebSockets ----------------------------------------------------------------------------
@@ -186,16 +185,16 @@ class NotebooksDoor:
 
     async def _while_open(self, given: Pass) -> None:
         """Returns when the visit is over: the session ended, or its principal may not stay."""
-        counted_at = self._context.clock.now()
+        clock = self._context.clock
+        counted_at = clock.monotonic()
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await clock.wait(asyncio.Event(), _LOOK_S)
             try:
                 visit = await self._admission.admit(given)
             except (Closed, Ended):
                 return
-            now = self._context.clock.now()
-            if self._open_page_is_activity and now - counted_at >= _ACTIVITY:
-                counted_at = now
+            if self._open_page_is_activity and clock.monotonic() - counted_at >= _ACTIVITY_S:
+                counted_at = clock.monotonic()
                 await idle.extend(self._context, visit.session.id)
 
 

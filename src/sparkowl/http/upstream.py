@@ -178,7 +178,7 @@ def _found(folder: Path) -> int:
         raise NotThere(type(error).__name__) from error
     if not stat.S_ISSOCK(os.fstat(found).st_mode):
         os.close(found)
-        raise NotThere("not a socket")
+        raise Broken("not a socket")
     return found
 
 
