@@ -61,7 +61,7 @@ class Browser:
         }
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, **headers: str | None
+        self, method: str, path: str, body: bytes | None = None, /, **headers: str | None
     ) -> Answer:
         """``path`` is sent as it is, without a look at what is in it."""
         connection = HTTPConnection(self.host, timeout=30)
@@ -82,20 +82,21 @@ class Browser:
         finally:
             connection.close()
 
-    def get(self, below: str, **headers: str | None) -> Answer:
+    def get(self, below: str, /, **headers: str | None) -> Answer:
         return self.ask("GET", self.base + below, **headers)
 
     def socket(self, below: str = "api/kernels/k/channels", **changes: Any) -> ClientConnection:
         headers = {"Origin": self.server.url} | changes.pop("headers", {})
         if self.cookie is not None:
             headers["Cookie"] = f"{COOKIE}={self.cookie}"
-        return connect(
+        made: ClientConnection = connect(
             f"ws://{self.host}{self.base}{below}",
             additional_headers={k: v for k, v in headers.items() if v is not None},
             open_timeout=30,
             proxy=None,
             **changes,
         )
+        return made
 
     def link(self) -> str:
         """A new link: path and query of its URL."""

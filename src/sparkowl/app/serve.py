@@ -26,13 +26,10 @@ from sparkowl.config import Settings
 from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
-from sparkowl.http.admission import Admission
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.bounds import InFlight
 from sparkowl.http.driver_notebooks import DriverNotebooks
 from sparkowl.http.drivers import DriversDoor
-from sparkowl.http.notebooks import NotebooksDoor
-from sparkowl.http.origins import Origins
 from sparkowl.http.server import Server
 from sparkowl.http.upstream import Upstreams
 from sparkowl.launchers import engines, postmortem
@@ -268,17 +265,12 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         S3Door(files, keyring, opened.audit, clock, settings.region),
         DriversDoor(links),
         DriverNotebooks(context, links, bodies),
-        NotebooksDoor(
+        chosen.notebooks_door(
+            settings,
             context,
-            Admission(
-                context,
-                Standing(store, clock, first_only=not others),
-                timedelta(seconds=settings.notebooks.visit_s),
-            ),
-            Origins(settings.notebooks.url, settings.behind_proxy),
+            Standing(store, clock, first_only=not others),
             Upstreams(launcher, links),
             opened.audit,
-            open_page_is_activity=settings.notebooks.open_page_is_activity,
         ),
     )
     return supervisor, asgi
