@@ -185,7 +185,7 @@ def test_who_has_no_key_any_more_has_no_visit_either(stranger: Browser) -> None:
 def test_a_page_of_ours_may_do_everything(browser: Browser, upstream: Upstream) -> None:
     for method, below in (("GET", "api/contents/x.ipynb"), ("PUT", "api/contents/x.ipynb"),
                           ("POST", "api/sessions"), ("DELETE", "api/sessions/1"),
-                          ("PATCH", "api/sessions/1"), ("GET", "static/notebook/main.js")):  # fmt: skip
+                          ("PATCH", "api/sessions/1"), ("GET", "static/main.js")):  # fmt: skip
         assert browser.ask(method, browser.base + below, **browser.own()).status == 200, below
     assert len(upstream.asked) == 6
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from sparkowl.access.audit import Audit
 from sparkowl.domain.driver import Driver
@@ -154,9 +155,11 @@ class NotebooksDoor:
     # --- WebSockets ----------------------------------------------------------------------------
 
     async def _socket(self, page: WebSocket, asked: Asked) -> None:
-        refusal = await self._carry(page, asked)
-        if refusal is not None:
-            await page.send_denial_response(refusal)
+        # The browser may have left before it had an answer.
+        with suppress(WebSocketDisconnect):
+            refusal = await self._carry(page, asked)
+            if refusal is not None:
+                await page.send_denial_response(refusal)
 
     async def _carry(self, page: WebSocket, asked: Asked) -> Response | None:
         """The way of an upgrade, as :meth:`_answer`'s; None: it was carried to its end."""
