@@ -52,9 +52,12 @@ def test_behind_a_proxy_a_page_has_the_proxys_origin(proxied: Place) -> None:
         return browser.ask("POST", path, Origin=origin, **theirs).status
 
     assert status("https://spark.example.com") == 200
-    for origin in ("http://spark.example.com:8765", "https://spark.example.com.evil.example",
+    for origin in ("http://spark.example.com", "http://spark.example.com:8765", "https://spark.example.com.evil.example",
                    "https://evil.example", "https://spark.example.com:8443"):  # fmt: skip
         assert status(origin) == 403, origin
+    direct = {"Origin": browser.server.url, "Sec-Fetch-Site": "same-origin"}
+    referer = browser.server.url + browser.page
+    assert browser.ask("POST", path, Referer=referer, **direct).status == 200
     policy = browser.ask("GET", browser.page).headers["content-security-policy"]
     assert f"wss://spark.example.com{browser.base} " in policy
 

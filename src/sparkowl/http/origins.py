@@ -48,6 +48,14 @@ class Origins:
             return own if urlsplit(own).netloc == host.lower() else None
         return own
 
+    def _past(self, headers: Mapping[str, str]) -> str | None:
+        """The origin of who comes straight to the port, past the proxy in front; None: nobody
+        does, for that would be another way to the same name."""
+        host = headers["host"].lower()
+        if self.url is None or "{session}" in self.url or urlsplit(self.url.lower()).netloc == host:
+            return None
+        return f"http://{host}"
+
     def trust(self, asked: Asked, target: Target) -> bool:
         """Whether a page of ours made the request, or no page at all."""
         headers, kind = asked.headers, target.kind
@@ -55,11 +63,12 @@ class Origins:
         if own is None:
             return False
         origin = headers.get("origin")
-        if origin is not None and kind is not Kind.PAGE and origin != own:
-            # Straight to the port, past the proxy in front, is another way to us.
-            direct = f"http://{headers['host']}".lower()
-            if origin != direct or "{session}" in (self.url or ""):
-                return False
+        if (
+            origin is not None
+            and kind is not Kind.PAGE
+            and origin not in {own, self._past(headers)}
+        ):
+            return False
         site = headers.get("sec-fetch-site")
         if site is None:
             return True
