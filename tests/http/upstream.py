@@ -45,7 +45,8 @@ class _Anything(RequestHandler):
     def initialize(self, upstream: Upstream) -> None:
         self.upstream = upstream
 
-    async def _answer(self) -> None:
+    async def prepare(self) -> None:
+        """Whatever the method is."""
         told, request = self.upstream, self.request
         told.asked.append(
             (
@@ -62,6 +63,7 @@ class _Anything(RequestHandler):
             for _ in range(32):
                 self.write(bytes(1 << 20))
                 await self.flush()
+            await self.finish()
             return
         if request.path.endswith("cut.js"):
             self.set_header("Content-Length", "1000")
@@ -69,10 +71,7 @@ class _Anything(RequestHandler):
             await self.flush()
             self.detach().close()
             return
-        if told.status != 304:
-            self.write(told.body)
-
-    get = post = put = patch = delete = head = _answer
+        await self.finish(None if told.status == 304 else told.body)
 
 
 class _Echo(WebSocketHandler):
