@@ -24,9 +24,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def upstream(place: Place) -> Upstream:
-    place[1].joined.clear()
-    place[1].closed.clear()
-    return place[1]
+    jupyter = place[1]
+    # Those of the test before end in their own time.
+    until(lambda: jupyter.connected == 0)
+    jupyter.joined.clear()
+    jupyter.closed.clear()
+    return jupyter
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ class Upstream:
     asked: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
     #: Headers of each WebSocket's handshake.
     joined: list[dict[str, str]] = field(default_factory=list)
+    #: WebSockets that are open.
+    connected: int = 0
     #: Close codes that came from the page.
     closed: list[int | None] = field(default_factory=list)
     #: Headers to answer with.
@@ -80,6 +82,7 @@ class _Echo(WebSocketHandler):
 
     def open(self, *_: str) -> None:
         headers = {name.lower(): value for name, value in self.request.headers.items()}
+        self.upstream.connected += 1
         self.upstream.joined.append(headers | {":path": self.request.uri or ""})
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
@@ -96,6 +99,7 @@ class _Echo(WebSocketHandler):
 
     def on_close(self) -> None:
         self.upstream.closed.append(self.close_code)
+        self.upstream.connected -= 1
 
 
 @contextmanager
