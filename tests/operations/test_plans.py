@@ -125,7 +125,8 @@ async def call_everything(place: Place, context: Context) -> set[str]:
     busiest = {"SessionId": history.BUSIEST}
     made = await call("StartSession", **START, ClientRequestToken=TOKEN, Tags=[{"Key": "a"}])
     await call("StartSession", **START, ClientRequestToken=TOKEN, Tags=[{"Key": "a"}])
-    await call("StartSession", **START)
+    paged = await call("StartSession", **START, NotebookVersion="Athena notebook version 1")
+    await call("CreatePresignedNotebookUrl", SessionId=paged["SessionId"])
     session = {"SessionId": made["SessionId"]}
     for operation in ("GetSession", "GetSessionStatus", "ListExecutors"):
         await call(operation, **session)

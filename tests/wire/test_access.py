@@ -30,6 +30,7 @@ SPARK = work_group("spark")
 TAGGED = work_group("tagged")
 ROLE = "arn:aws:iam::000000000000:role/analyst"
 START: dict[str, Any] = {"WorkGroup": "spark", "EngineConfiguration": {}}
+NOTEBOOK = "Athena notebook version 1"
 DENIED = "AccessDeniedException"
 _numbers = itertools.count()
 
@@ -75,7 +76,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for name in ("tagged", *(f"team-{n}" for n in range(9))):
             server.do(partial(server.running.store.write, group(name)))
         athena = server.client()
-        session = athena.start_session(**START)["SessionId"]
+        session = athena.start_session(**START, NotebookVersion=NOTEBOOK)["SessionId"]
         until(lambda: state(athena, session) == "IDLE")
         started = athena.start_calculation_execution(SessionId=session, CodeBlock="1")
         notebook = athena.create_notebook(WorkGroup="spark", Name="n")["NotebookId"]
@@ -108,6 +109,7 @@ def request_for(world: World, operation: str) -> dict[str, Any]:
         "GetSessionStatus": by_session,
         "ListSessions": {"WorkGroup": "spark"},
         "TerminateSession": by_session,
+        "CreatePresignedNotebookUrl": by_session,
         "ListExecutors": by_session,
         "StartCalculationExecution": by_session | {"CodeBlock": "1"},
         "GetCalculationExecution": by_calculation,

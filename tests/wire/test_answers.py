@@ -206,6 +206,9 @@ CALLS: Mapping[str, Callable[[World], Requests]] = {
     "StartSession": lambda w: [{"WorkGroup": "full", "EngineConfiguration": {}}],
     "GetSession": of_sessions,
     "GetSessionStatus": of_sessions,
+    "CreatePresignedNotebookUrl": lambda w: [
+        {"SessionId": w.sessions[name]} for name in ("idle", "busy")
+    ],
     "ListSessions": lambda w: [
         {"WorkGroup": "primary"},
         {"WorkGroup": "full"},

@@ -226,8 +226,13 @@ ROWS = [
         Row(operation, NOWHERE, "Session nowhere is not found.")
         for operation in (
             "GetSession", "GetSessionStatus", "TerminateSession", "ListExecutors",
-            "ListCalculationExecutions",
+            "ListCalculationExecutions", "CreatePresignedNotebookUrl",
         )
+    ),
+    Row(
+        "CreatePresignedNotebookUrl",
+        lambda p: {"SessionId": p.idle},
+        "has no notebook: it was started without NotebookVersion",
     ),
     Row(
         "StartCalculationExecution",

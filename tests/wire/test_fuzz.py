@@ -82,6 +82,8 @@ def _furnish(athena: Any) -> dict[str, list[Any]]:
     for group in groups:
         started = athena.start_session(WorkGroup=group, EngineConfiguration={})
         ids.append(str(started["SessionId"]))
+    paged = {"EngineConfiguration": {}, "NotebookVersion": "Athena notebook version 1"}
+    ids.append(str(athena.start_session(WorkGroup="spark", **paged)["SessionId"]))
     until(lambda: all(state(athena, each) == "IDLE" for each in ids))
     books = [
         athena.create_notebook(WorkGroup="spark", Name=f"book-{number}")["NotebookId"]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sparkowl.access.audit import Audit
+from sparkowl.access.standing import Standing
 from sparkowl.app.errors import StartError
 from sparkowl.config import AUDIT_FILE, POSTMORTEMS, RateSection, RoleSection, Settings, users_of
 from sparkowl.domain.budget import Budget, Period
@@ -15,12 +16,16 @@ from sparkowl.domain.limits import Limits, Quota
 from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.session import Patience
+from sparkowl.http.admission import Admission
+from sparkowl.http.notebooks import NotebooksDoor
+from sparkowl.http.origins import Origins
+from sparkowl.http.upstream import Upstreams
 from sparkowl.launchers import engines, environments, users
 from sparkowl.launchers.engines import Environment
 from sparkowl.launchers.installing import Wanted
 from sparkowl.launchers.local import LocalSettings
 from sparkowl.launchers.postmortem import Keep
-from sparkowl.operations import OPERATIONS
+from sparkowl.operations import OPERATIONS, Context
 from sparkowl.operations.context import NotebookTerms
 from sparkowl.supervisor.supervisor import PoolSize
 
@@ -142,6 +147,24 @@ def notebooks(settings: Settings, key: bytes, url: str) -> NotebookTerms:
         versions=asked.versions,
         warn=timedelta(seconds=asked.warn_s),
         downloads=asked.downloads,
+    )
+
+
+def notebooks_door(
+    settings: Settings,
+    context: Context,
+    standing: Standing,
+    upstreams: Upstreams,
+    audit_log: Audit,
+) -> NotebooksDoor:
+    asked = settings.notebooks
+    return NotebooksDoor(
+        context,
+        Admission(context, standing, timedelta(seconds=asked.visit_s)),
+        Origins(asked.url, settings.behind_proxy),
+        upstreams,
+        audit_log,
+        open_page_is_activity=asked.open_page_is_activity,
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from sparkowl import credentials
 from sparkowl.access.audit import Audit
 from sparkowl.access.keyring import Keyring
+from sparkowl.access.standing import Standing
 from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
@@ -28,8 +29,10 @@ from sparkowl.domain.ids import new_server_id
 from sparkowl.domain.notebook import LARGEST
 from sparkowl.http.aws import AthenaDoor
 from sparkowl.http.bounds import InFlight
+from sparkowl.http.driver_notebooks import DriverNotebooks
 from sparkowl.http.drivers import DriversDoor
 from sparkowl.http.server import Server
+from sparkowl.http.upstream import Upstreams
 from sparkowl.launchers import engines, postmortem
 from sparkowl.launchers.archive import make_archive
 from sparkowl.launchers.base import Launcher
@@ -264,6 +267,14 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), bodies, body_limit),
         S3Door(files, keyring, opened.audit, clock, settings.region),
         DriversDoor(links),
+        DriverNotebooks(context, links, bodies),
+        chosen.notebooks_door(
+            settings,
+            context,
+            Standing(store, clock, first_only=not others),
+            Upstreams(launcher, links),
+            opened.audit,
+        ),
     )
     return supervisor, asgi
 

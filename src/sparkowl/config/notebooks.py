@@ -8,9 +8,11 @@ from sparkowl.config.section import Positive, Section
 
 
 class NotebooksSection(Section):
-    url: str | None = Field(None, pattern=r"^https?://[^/?#\s]+$")
+    url: str | None = Field(None, pattern=r"^https?://[^/?#\s@;,'\"]+$")
     """Where browsers reach this server, as ``https://spark.example.com``: what the links of
-    CreatePresignedNotebookUrl begin with. Unset: the address that the server listens on."""
+    CreatePresignedNotebookUrl begin with. With ``{session}`` in the name of the host, as in
+    ``https://{session}.notebooks.example.com``, each session has a host of its own. Unset: the
+    address that the server listens on."""
 
     link_s: Positive = 600
     """A link of CreatePresignedNotebookUrl opens its notebook for this long."""

@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sparkowl import __version__
 from sparkowl.http.doors import is_athena
+from sparkowl.http.driver_notebooks import is_notebook
 from sparkowl.http.drivers import PREFIX as DRIVERS
+from sparkowl.http.notebook_paths import is_notebooks
 from sparkowl.s3.door import S3Door
 
 #: An underscore cannot begin a bucket's name, so our own paths hide no bucket.
@@ -19,10 +21,19 @@ HEALTH = "/_sparkowl/health"
 class Server:
     """Sends each request to its door."""
 
-    def __init__(self, athena: ASGIApp, s3: S3Door, drivers: ASGIApp) -> None:
+    def __init__(
+        self,
+        athena: ASGIApp,
+        s3: S3Door,
+        drivers: ASGIApp,
+        driver_notebooks: ASGIApp,
+        notebooks: ASGIApp,
+    ) -> None:
         self._athena = athena
         self._s3 = s3
         self._drivers = drivers
+        self._driver_notebooks = driver_notebooks
+        self._notebooks = notebooks
 
     def close(self) -> None:
         """Call once no request is under way any more."""
@@ -32,10 +43,14 @@ class Server:
         await self._door(scope)(scope, receive, send)
 
     def _door(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        if is_notebooks(scope):
+            return self._notebooks
         if scope["type"] == "websocket":
             return self._drivers if scope["path"].startswith(DRIVERS) else _no_websocket
         if scope["path"] == HEALTH:
             return _health
+        if is_notebook(scope):
+            return self._driver_notebooks
         return self._athena if is_athena(scope) else self._s3
 
 

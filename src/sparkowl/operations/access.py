@@ -237,6 +237,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "UpdateNotebookMetadata": _by_notebook,
     "DeleteNotebook": _by_notebook,
     "ListNotebookSessions": _by_notebook,
+    "CreatePresignedNotebookUrl": _by_session,
     "CreateWorkGroup": _by_name,
     "GetWorkGroup": _by_work_group,
     "UpdateWorkGroup": _by_work_group,

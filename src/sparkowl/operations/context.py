@@ -24,7 +24,7 @@ class NotebookTerms:
 
     #: What the links to notebooks are signed with.
     key: bytes
-    #: What the links begin with, as ``http://127.0.0.1:8765``.
+    #: What the links begin with, as ``http://127.0.0.1:8765``; ``{session}`` stands for the id.
     url: str
     #: How long a link opens its notebook.
     link: timedelta = timedelta(minutes=10)
@@ -34,6 +34,10 @@ class NotebookTerms:
     warn: timedelta = timedelta(minutes=2)
     #: Whether sessions may begin with a file from the web.
     downloads: bool = True
+
+    def url_of(self, session_id: str) -> str:
+        """Where browsers reach a session: an origin, without a path."""
+        return self.url.replace("{session}", session_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

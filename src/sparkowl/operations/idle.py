@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 
 from sparkowl.domain import session as domain
 from sparkowl.domain.ids import SessionId
-from sparkowl.domain.notebook import unsaved_name
 from sparkowl.domain.session import Event, Session
 from sparkowl.operations.context import Context
 from sparkowl.store import notebooks, sessions
@@ -49,12 +48,5 @@ def _view(ctx: Context, tx: Connection, session: Session) -> dict[str, Any]:
         "reason": session.reason,
         "stops_in_s": left,
         "warn_s": ctx.notebooks.warn / second,
-        "name": _name(tx, session),
+        "name": notebooks.name_of(tx, session) if session.has_jupyter else None,
     }
-
-
-def _name(tx: Connection, session: Session) -> str | None:
-    if not session.has_jupyter:
-        return None
-    found = notebooks.find(tx, session.notebook_id) if session.notebook_id is not None else None
-    return unsaved_name(session.id) if found is None else found.name

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, literal, select, t
 
 from sparkowl.domain.errors import InvalidRequest
 from sparkowl.domain.ids import NotebookId, SessionId, new_notebook_id
-from sparkowl.domain.notebook import Notebook, Version, free_name
+from sparkowl.domain.notebook import Notebook, Version, free_name, unsaved_name
+from sparkowl.domain.session import Session
 from sparkowl.store import tables
 from sparkowl.store.tables import micros, moment
 
@@ -42,6 +43,12 @@ def work_group_of(connection: Connection, notebook_id: str) -> str | None:
     """The workgroup that a notebook is in, now and always; None for an unknown notebook."""
     query = select(_t.work_group).where(_t.id == notebook_id)
     return connection.execute(query).scalar_one_or_none()
+
+
+def name_of(connection: Connection, session: Session) -> str:
+    """What the notebook of a session is called, saved or not."""
+    found = None if session.notebook_id is None else find(connection, session.notebook_id)
+    return unsaved_name(session.id) if found is None else found.name
 
 
 def by_name(connection: Connection, work_group: str, name: str) -> Notebook | None:

@@ -43,6 +43,11 @@ def list_keys(connection: Connection) -> Sequence[AccessKey]:
     return [_key(row) for row in connection.execute(query)]
 
 
+def keys_of(connection: Connection, principal: str) -> Sequence[AccessKey]:
+    query = select(tables.access_keys).where(_k.principal == principal)
+    return [_key(row) for row in connection.execute(query)]
+
+
 def find_policy(connection: Connection, name: str) -> str | None:
     """The policy of a principal; None when there is no such principal."""
     query = select(_p.policy).where(_p.name == name)

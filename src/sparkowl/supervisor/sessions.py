@@ -18,7 +18,7 @@ from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
-from sparkowl.domain.notebook import jupyter_base, unsaved_name
+from sparkowl.domain.notebook import jupyter_base
 from sparkowl.domain.reason import NOT_STARTED, Code, explain
 from sparkowl.domain.session import Event, Session, Situation
 from sparkowl.launchers.base import LaunchError, LaunchSpec
@@ -338,7 +338,9 @@ class Sessions:
     async def _adopt(self, session: Session, driver: Driver) -> None:
         review = self._review(session)
         role = self._means.roles.of(session)
-        name = await self._notebook(session) if session.has_jupyter else None
+        name = None
+        if session.has_jupyter:
+            name = await self._means.store.read(lambda tx: notebooks.name_of(tx, session))
         # The role's own were set at launch, and win.
         fixed = {} if role is None else role.spark_properties
         adopt = messages.Adopt(
@@ -352,16 +354,6 @@ class Sessions:
             notebook="" if name is None else f"{name}.ipynb",
         )
         await self._means.links.send_once(driver.id, "adopt", adopt)
-
-    async def _notebook(self, session: Session) -> str:
-        """The name of the notebook that the session opens; a new one that nobody saved yet has
-        the session's."""
-        notebook_id = session.notebook_id
-        if notebook_id is not None:
-            found = await self._means.store.read(lambda tx: notebooks.find(tx, notebook_id))
-            if found is not None:
-                return found.name
-        return unsaved_name(session.id)
 
     async def _cancel(self, driver: Driver, *canceled: Calculation) -> None:
         for calculation in canceled:

@@ -1,0 +1,107 @@
+"""How long a link opens a notebook, and how long a browser stays, with the clock turned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import httpx
+from tests.http.upstream import listening
+from tests.stories.world import World, world
+
+from sparkowl.access.audit import Audit
+from sparkowl.access.standing import Standing
+from sparkowl.http.admission import Admission
+from sparkowl.http.notebooks import NotebooksDoor
+from sparkowl.http.origins import Origins
+from sparkowl.http.upstream import Upstreams
+
+URL: Final = "http://127.0.0.1:8765"
+HOUR: Final = 3600.0
+
+
+@dataclass
+class Visitor:
+    world: World
+    session_id: str
+    door: NotebooksDoor
+    client: httpx.AsyncClient
+
+    async def link(self) -> str:
+        made = await self.world.call("CreatePresignedNotebookUrl", SessionId=self.session_id)
+        return str(made["NotebookUrl"])
+
+    async def status(self, url: str) -> int:
+        return (await self.client.get(url)).status_code
+
+    async def page(self) -> int:
+        return await self.status(f"/notebooks/{self.session_id}/notebooks/x.ipynb")
+
+
+@asynccontextmanager
+async def visiting(folder: Path) -> AsyncIterator[Visitor]:
+    jupyter = folder / "jupyter"
+    jupyter.mkdir()
+    with listening(jupyter):
+        async with world(folder) as made:
+            made.launcher.knobs.jupyter = jupyter
+            session_id = await made.start(
+                NotebookVersion="Athena notebook version 1", SessionIdleTimeoutInMinutes=480
+            )
+            context = made.context
+            standing = Standing(context.store, context.clock)
+            door = NotebooksDoor(
+                context,
+                Admission(context, standing, timedelta(hours=2)),
+                Origins(None, behind_proxy=False),
+                Upstreams(made.launcher, made.links),
+                Audit(None),
+                open_page_is_activity=False,
+            )
+            transport = httpx.ASGITransport(app=door)
+            # The cookie's Max-Age is of the machine's clock; here the door decides alone.
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+                yield Visitor(made, session_id, door, client)
+            await made.terminate(session_id)
+
+
+async def test_a_link_works_for_ten_minutes(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        link = await visitor.link()
+
+        await visitor.world.advance(599)
+        assert await visitor.status(link) == 303
+        await visitor.world.advance(1)
+        assert await visitor.status(link) == 403
+        assert await visitor.status(await visitor.link()) == 303
+
+
+async def test_a_visit_lasts_longer_than_its_link_and_not_for_ever(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        assert await visitor.page() == 403
+        await visitor.status(await visitor.link())
+
+        assert await visitor.page() == 200
+        await visitor.world.advance(2 * HOUR - 1)
+        assert await visitor.page() == 200
+        await visitor.world.advance(1)
+        assert await visitor.page() == 403
+
+
+async def test_nobody_stays_connected_for_longer_than_a_visit(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as visitor:
+        await visitor.status(await visitor.link())
+        cookie = {"cookie": f"sparkowl-visit={visitor.client.cookies['sparkowl-visit']}"}
+        visit = await visitor.door._admission.visitor(visitor.session_id, cookie)
+        connected = asyncio.create_task(visitor.door._while_open(visit.given))
+
+        await visitor.world.advance(2 * HOUR - 5)
+        await asyncio.sleep(0)
+        assert not connected.done()
+        await visitor.world.advance(10)
+        await asyncio.wait_for(connected, 20)
