@@ -190,7 +190,7 @@ def test_cells_show_spark_and_figures_and_are_saved_and_exported(paper: Paper, u
 
     kept = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in kept)
-    assert notebook["cells"][0]["source"] == "1 + 1", "what the file in the bucket had"
+    assert "".join(notebook["cells"][0]["source"]) == "1 + 1", "what the file in the bucket had"
     assert "sparkowl-progress" not in json.dumps(notebook)
     paper.page.reload()
     paper.await_ready()
