@@ -199,7 +199,7 @@ def test_cells_show_spark_and_figures_and_are_saved_and_exported(paper: Paper, u
 
 
 def test_variables_are_shared_with_calculations(paper: Paper, user: User, session: str) -> None:
-    assert paper.run("from_page = 41; spark.version[:1]") == "'3'"
+    assert paper.run("from_page = 41; spark.version[:1]") == "'4'"
     _, stdout, stderr = user.run(session, "print(from_page + 1)\nfrom_api = 'hello'")
     assert (stdout, stderr) == ("42\n", "")
     assert paper.run("from_api") == "'hello'"
