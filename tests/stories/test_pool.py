@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.stories.world import world
+from tests.stories.world import POOL_PAUSE_S, world
 
 
 async def test_the_pool_is_filled_before_anybody_asks(tmp_path: Path) -> None:
@@ -26,6 +26,18 @@ async def test_a_member_that_is_taken_is_replaced_and_never_given_again(tmp_path
         assert (await w.driver(session_id)).id == member.id
         [next_member] = await w.waiting()
         assert next_member.id != member.id
+
+
+async def test_the_next_member_is_started_only_a_moment_after_one_was_taken(tmp_path: Path) -> None:
+    async with world(tmp_path, pool=1) as w:
+        before = w.launcher.launches
+
+        await w.start()
+        await w.settle()
+        at_once = w.launcher.launches
+        await w.advance(POOL_PAUSE_S)
+
+        assert (at_once, w.launcher.launches) == (before, before + 1)
 
 
 async def test_two_sessions_never_share_a_member(tmp_path: Path) -> None:

@@ -44,13 +44,16 @@ from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.pool import PoolSize
 from sparkowl.supervisor.servers import Servers
-from sparkowl.supervisor.supervisor import PoolSize, Supervisor
+from sparkowl.supervisor.supervisor import Supervisor
 
 T = TypeVar("T")
 #: How long a real thing (a commit, a file) may take before a story gives up.
 PATIENT_S = 20.0
 LEASE_S = 10
+#: After a member was taken; no longer than the first step that stories go.
+POOL_PAUSE_S: Final = 0.5
 
 
 class _Threads(ThreadPoolExecutor):
@@ -263,7 +266,9 @@ class World:
             limits=self.limits,
             roles=self.roles,
         )
-        size = PoolSize(members=self.pool, max_age=timedelta(hours=1))
+        size = PoolSize(
+            members=self.pool, max_age=timedelta(hours=1), pause=timedelta(seconds=POOL_PAUSE_S)
+        )
         self.supervisor = Supervisor(means, size, self.servers, self.room, self.budgets)
         self.context = Context(
             store=self.gate,

@@ -113,8 +113,19 @@ def _application(folder: Folder) -> Any:
     # not stop a process of the same user from connecting to a socket whose name it can guess.
     app.curve_publickey, app.curve_secretkey = curve_keypair()
     app.initialize([])
+    _greet_everybody(app.iopub_thread)
     _silence()
     return app
+
+
+def _greet_everybody(iopub: Any) -> None:
+    """ipykernel greets who subscribes to what it publishes, and a page waits for that. But of a
+    subscription that somebody has already, as the agent always has, ZeroMQ tells it only if asked.
+    """
+    from zmq import XPUB_VERBOSE
+
+    # In its own thread: sockets are not shared.
+    iopub.schedule(lambda: iopub.socket.setsockopt(XPUB_VERBOSE, 1))
 
 
 def _import_spark() -> None:

@@ -27,7 +27,7 @@ from sparkowl.launchers.local import LocalSettings
 from sparkowl.launchers.postmortem import Keep
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.operations.context import NotebookTerms
-from sparkowl.supervisor.supervisor import PoolSize
+from sparkowl.supervisor.pool import PoolSize
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,11 @@ def notebooks_door(
 
 def pool_size(settings: Settings) -> PoolSize:
     pool = settings.pool
-    return PoolSize(members=pool.size, max_age=timedelta(seconds=pool.max_age_s))
+    return PoolSize(
+        members=pool.size,
+        max_age=timedelta(seconds=pool.max_age_s),
+        pause=timedelta(seconds=pool.pause_s),
+    )
 
 
 def local(

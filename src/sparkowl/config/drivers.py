@@ -166,6 +166,10 @@ class PoolSection(Section):
     max_age_s: Positive = 3600
     """A driver that waited this long is replaced."""
 
+    pause_s: float = Field(3, ge=0, allow_inf_nan=False)
+    """How long after a session took a driver the next one is started: what the session does first
+    has the processors to itself."""
+
 
 class EngineSection(Section):
     python: Path | None = None

@@ -8,13 +8,14 @@ Members that die, fall silent or grow old are replaced.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
 from sparkowl.domain.driver import Driver, expired, fingerprint
-from sparkowl.domain.ids import new_driver_id
+from sparkowl.domain.ids import DriverId, new_driver_id
 from sparkowl.domain.sparks import OWN
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.store import drivers
@@ -31,25 +32,45 @@ LOOK_S: Final = 5.0
 LOOK_STARTING_S: Final = 0.5
 
 
-class Pool:
-    """Keeps ``size`` members waiting. Sessions that start go first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSize:
+    """How many drivers wait, how old they may get, and how long after one was taken the next one
+    is started."""
 
-    def __init__(self, means: Means, jumps: Jumps, size: int, max_age: timedelta) -> None:
+    members: int
+    max_age: timedelta
+    pause: timedelta = timedelta()
+
+
+class Pool:
+    """Keeps as many members waiting as were asked for. Sessions that start go first."""
+
+    def __init__(self, means: Means, jumps: Jumps, asked: PoolSize) -> None:
         self._means = means
         self._jumps = jumps
-        self._size = size
-        self._max_age = max_age
+        self._size = asked.members
+        self._max_age = asked.max_age
+        self._pause_s = asked.pause / timedelta(seconds=1)
+        #: Who waited at the last look.
+        self._waited: set[DriverId] = set()
         self._failures = 0
         #: After a start that failed, the next one waits; longer each time.
         self._hold_until = means.clock.monotonic()
 
     async def reconcile(self, _key: str) -> Verdict:
         now = await self._jumps.settled()
-        for member in await self._members():
+        before = await self._members()
+        if self._waited - {member.id for member in before}:
+            # A session has taken one. What it does first shall not share the processors with the
+            # start of another driver.
+            paused_until = self._means.clock.monotonic() + self._pause_s
+            self._hold_until = max(self._hold_until, paused_until)
+        for member in before:
             why = await self._unfit(member, now)
             if why is not None:
                 await self._discard(member, why)
         members = await self._members()
+        self._waited = {member.id for member in members}
         starting = [member for member in members if member.ready_at is None]
         if len(starting) < len(members):
             self._failures = 0

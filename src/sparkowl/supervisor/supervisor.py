@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -28,7 +26,7 @@ from sparkowl.supervisor import servers as peers
 from sparkowl.supervisor.budgets import Budgets
 from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means
-from sparkowl.supervisor.pool import Pool
+from sparkowl.supervisor.pool import Pool, PoolSize
 from sparkowl.supervisor.servers import Servers
 from sparkowl.supervisor.sessions import NotOurs, Sessions
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict, WorkQueue
@@ -43,14 +41,6 @@ _STRAYS: Final = "strays"
 #: A session that nobody looks after is missed this soon.
 LOOK_FOR_STRAYS_S: Final = 15.0
 _QUIET_LOOK_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSize:
-    """How many drivers wait, and how old they may get."""
-
-    members: int
-    max_age: timedelta
 
 
 class Supervisor:
@@ -69,7 +59,7 @@ class Supervisor:
         self._signals = signals
         self._jumps = Jumps(means)
         self._sessions = Sessions(means, self._jumps, self._wake_next, self._look_again)
-        self._pool = Pool(means, self._jumps, pool_size.members, pool_size.max_age)
+        self._pool = Pool(means, self._jumps, pool_size)
         self._budgets = Budgets(means, budgets) if budgets else None
         self._queue = WorkQueue(means.clock, self._work, urgent={_SERVERS, _CLOCK})
         #: What somebody here wants to be looked at: if it is another server's, that one is told.
