@@ -33,6 +33,7 @@ PLAIN: Final = (
     f"spark = SparkSession.builder.master('local[*]').getOrCreate()\n{COUNT}"
 )
 _PAGE_MS: Final = 120_000
+_SETTLE_S: Final = 5
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ def run(rounds: int) -> Found | None:
         s3.put_object(Bucket="bench", Key="bench.ipynb", Body=_notebook(COUNT))
         for number in range(rounds):
             server.await_warm()
+            # The driver's Jupyter process gets ready after it. Nothing tells.
+            time.sleep(_SETTLE_S)
             ours, theirs = _ours(browser, server.client()), _theirs(browser)
             for pair, a, b in zip((found.page, found.spark), ours, theirs, strict=True):
                 pair[0].append(a)
