@@ -72,6 +72,19 @@ def test_a_file_is_imported_under_its_name_and_exported_letter_by_letter(
     athena.delete_notebook(NotebookId=imported)
 
 
+def test_a_notebook_is_opened_on_a_session_of_its_own_and_then_on_the_same(server: Server) -> None:
+    athena = server.client()
+    made = athena.create_notebook(WorkGroup="spark", Name="opened")["NotebookId"]
+
+    first, again = on(server, "open", made), on(server, "open", made)
+
+    [session] = athena.list_notebook_sessions(NotebookId=made)["NotebookSessionsList"]
+    page = f"{server.url}/notebooks/{session['SessionId']}/notebooks/opened.ipynb?token="
+    assert first.stdout.startswith(page)
+    assert again.stdout.startswith(page)
+    athena.terminate_session(SessionId=session["SessionId"])
+
+
 def test_what_is_no_notebook_is_not_imported(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "x.ipynb"
     missing = on(server, "import", str(file))

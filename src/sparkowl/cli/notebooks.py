@@ -1,4 +1,4 @@
-"""``sparkowl notebooks``: list, import and export notebooks, and look at what was saved before.
+"""``sparkowl notebooks``: list, import, open and export notebooks, and what was saved before.
 
 Older versions are in the database alone, where the operator who owns the data directory reads them.
 """
@@ -15,7 +15,7 @@ from sparkowl.cli.options import DataDir, fail, plain, settings
 from sparkowl.cli.owned import read
 from sparkowl.cli.written import written
 from sparkowl.domain.errors import InvalidRequest
-from sparkowl.domain.notebook import IPYNB, SUFFIX, require_payload
+from sparkowl.domain.notebook import IPYNB, NOTEBOOK_VERSIONS, SUFFIX, require_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sparkowl.domain.notebook import Version
 
-app = typer.Typer(no_args_is_help=True, help="List, import and export notebooks.")
+app = typer.Typer(no_args_is_help=True, help="List, import, open and export notebooks.")
 
 #: Plain columns: what a script cuts must not depend on the terminal's width.
 _LINE: Final = "{:<36}  {:<19}  {}"
@@ -105,6 +105,25 @@ def _old(notebook_id: str, number: int, data_dir: Path | None) -> str:
     if found is None:
         fail(f"Notebook {notebook_id} has no version {number}. See: sparkowl notebooks history")
     return found.payload
+
+
+@app.command("open")
+def open_(notebook_id: str, data_dir: DataDir = None) -> None:
+    """Print a link that opens a notebook in a browser, on its session; one is started if it has
+    none."""
+    athena = client("athena", data_dir)
+    metadata = athena.get_notebook_metadata(NotebookId=notebook_id)["NotebookMetadata"]
+    sessions = athena.list_notebook_sessions(NotebookId=notebook_id)["NotebookSessionsList"]
+    if sessions:
+        session_id = sessions[0]["SessionId"]
+    else:
+        session_id = athena.start_session(
+            WorkGroup=metadata["WorkGroup"],
+            EngineConfiguration={"AdditionalConfigs": {"NotebookId": notebook_id}},
+            NotebookVersion=NOTEBOOK_VERSIONS[0],
+        )["SessionId"]
+    # A session that is still starting has a link, too: its page waits for it.
+    print(athena.create_presigned_notebook_url(SessionId=session_id)["NotebookUrl"])
 
 
 @app.command()
