@@ -89,7 +89,7 @@ def filling(place: Place) -> Iterator[Connection]:
 def copy(source: Connection, target: Connection) -> None:
     """Put every row of ``source`` into ``target``, whose tables are of the same version and empty.
 
-    Within the transactions of both; memory is bounded however many rows there are, and however long.
+    Within the transactions of both; memory is bounded, however many rows there are and how long.
     """
     target.execute(tables.schema.delete())
     for table in tables.metadata.sorted_tables:
