@@ -322,11 +322,13 @@ class Sessions:
         def write(tx: Connection) -> Driver | None:
             if means.next_in_line(tx) != session.id:
                 return None
-            if sessions.get(tx, session.id).server != means.server:
+            # Its notebook may have come since it was looked at, which its timeline tells.
+            current = sessions.get(tx, session.id)
+            if current.server != means.server:
                 return None
             warm = drivers.take_warm(tx, new.fingerprint, session.id, means.server)
             if warm is not None:
-                sessions.set_timeline(tx, replace(session, timeline=domain.warm(session)))
+                sessions.set_timeline(tx, replace(current, timeline=domain.warm(current)))
                 return warm
             if not means.may_launch(tx):
                 return None
