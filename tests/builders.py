@@ -23,7 +23,8 @@ from sparkowl.domain.ids import (
 )
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import ROOT
-from sparkowl.domain.session import Patience, Session, Situation
+from sparkowl.domain.session import Session
+from sparkowl.domain.step import Patience, Situation
 from sparkowl.launchers import engines
 from sparkowl.objects.files import Files
 from sparkowl.operations import Context

@@ -111,6 +111,7 @@ def lived(tmp_path: Path) -> Iterator[Path]:
         engine = {"MaxConcurrentDpus": 4}
         known = athena.start_session(WorkGroup="spark", EngineConfiguration=engine)["SessionId"]
         until(lambda: _state(athena, known)["State"] == "IDLE")
+        athena.create_notebook(WorkGroup="spark", Name="f\u00fcr")
         s3.create_bucket(Bucket="lake")
         s3.put_object(Bucket="lake", Key="a/b.txt", Body=b"bytes", Metadata={"who": "me"})
         s3.put_object(Bucket="lake", Key="f\u00fcr/" + "x" * 150, Body=b"")

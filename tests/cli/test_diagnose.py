@@ -70,6 +70,10 @@ def failed(tmp_path: Path) -> tuple[Path, str]:
         f"?X-Amz-Signature={CANARY}-4&x=1 Authorization: Bearer {CANARY}-5 {CANARY}-role\n"
     )
     (run_dir / "exit.json").write_text('{"reason": "The Spark JVM was killed by signal 9."}')
+    (run_dir / "outbox").mkdir()
+    cell = {"kind": "cell", "seq": 1, "calculation_id": "c", "code": f"{CANARY}-cell", "at": 1.0}
+    (run_dir / "outbox" / "00000001.json").write_text(json.dumps(cell))
+    (run_dir / "jupyter.log").write_text(f"500 GET /notebooks/s/x\nHTTP token={CANARY}-jupyter\n")
     return folder, session.id
 
 
@@ -101,6 +105,8 @@ def test_what_happened_is_told_and_no_secret(failed: tuple[Path, str]) -> None:
     assert "It is FAILED: Session in unhealthy state. [CRASH]" in found["README.txt"]
     assert "The agent's last word: The Spark JVM was killed by signal 9." in found["README.txt"]
     assert "it died" in found["logs/jvm.txt"]
+    assert "500 GET /notebooks/s/x" in found["logs/jupyter.txt"]
+    assert '"cell"' in found["processes.json"]
     assert json.loads(found["session.json"])["session"]["state"] == "FAILED"
     assert json.loads(found["calculations.json"])[0]["state"] == "RUNNING"
     assert '"spark.sql.shuffle.partitions": "7"' in found["session.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def test_no_folder_of_elsewhere_is_taken_for_the_outbox(tmp_path: Path) -> None:
     (run_dir / "outbox").symlink_to(tmp_path / "elsewhere")
 
     assert postmortem.unacknowledged(run_dir) == []
+
+
+def test_the_code_of_a_cell_that_nobody_took_is_not_kept(tmp_path: Path) -> None:
+    run_dir = a_folder(tmp_path)
+    cell = {"kind": "cell", "seq": 2, "calculation_id": "c", "code": "my_secret()", "at": 1.0}
+    (run_dir / "outbox" / "00000002.json").write_text(json.dumps(cell))
+
+    postmortem.keep(run_dir, "d", {}, a_rule(tmp_path))
+
+    end = json.loads((tmp_path / "postmortem" / "d" / "end.json").read_text())
+    assert end["unacknowledged"] == [
+        {"kind": "failed", "seq": 1},
+        {"kind": "cell", "seq": 2, "calculation_id": "c", "at": 1.0},
+    ]
 
 
 def test_the_oldest_go_first(tmp_path: Path) -> None:

@@ -257,6 +257,23 @@ def test_a_session_that_ended_is_said_by_every_cell_until_a_restart(kernel: Star
     assert started.athena.count("StartSession") == 1
 
 
+def test_a_session_whose_agent_is_silent_for_a_while_is_awaited_and_not_ended(
+    kernel: Start,
+) -> None:
+    started = kernel()
+    assert started.run("kept = 7").reply["status"] == "ok"
+
+    started.athena.state, started.athena.reason = "DEGRADED", "Its agent does not answer."
+    started.line.cut()
+    asked = started.client.execute("kept")
+    waiting = started.until("stream", asked)["content"]["text"]
+    started.athena.state, started.athena.reason = "IDLE", ""
+
+    assert waiting == "Its agent does not answer.\n"
+    assert started.result(asked).reply["status"] == "ok"
+    assert started.athena.count("TerminateSession") == 0
+
+
 # --- starts that fail: the front end comes up, and the cell says why ---
 
 

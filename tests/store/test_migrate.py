@@ -17,14 +17,14 @@ from sqlalchemy import Connection, inspect, text
 from tests.builders import make_session
 from tests.databases import empty_place
 
-from sparkowl.store import Store, migrate, sessions
+from sparkowl.store import Store, migrate, notebooks, sessions
 from sparkowl.store.engine import Place, open_database
 from sparkowl.store.migrate import NewerDatabase, _config
 from sparkowl.store.reading import NoDatabase, reading
 from sparkowl.store.tables import metadata
 
-#: That of the release before this one.
-PREVIOUS = "0002"
+#: Those of servers that somebody may have.
+PREVIOUS = ("0002", "0003")
 #: Of every column, what both ways must agree on.
 _COLUMNS = """
     SELECT table_name, column_name, data_type, character_maximum_length, collation_name,
@@ -102,10 +102,11 @@ def test_the_migrations_from_zero_make_the_tables_of_the_code(empty: Place) -> N
         assert compare_metadata(context, metadata) == []
 
 
-async def test_the_last_release_migrated_is_the_same_as_from_zero(
-    empty: Place, place: Place
+@pytest.mark.parametrize("previous", PREVIOUS)
+async def test_an_older_database_migrated_is_the_same_as_from_zero(
+    empty: Place, place: Place, previous: str
 ) -> None:
-    upgrade_to(empty, PREVIOUS)
+    upgrade_to(empty, previous)
     session = make_session(description="é\n", reason="why")
     with changing(empty) as connection:
         connection.execute(
@@ -131,6 +132,8 @@ async def test_the_last_release_migrated_is_the_same_as_from_zero(
     assert await migrated.read(described) == await fresh.read(described)
     kept = await migrated.read(lambda tx: sessions.get(tx, session.id))
     assert (kept.description, kept.version, kept.principal) == ("é\n", 7, None)
+    assert kept.notebook_id is None
+    assert await migrated.read(lambda tx: notebooks.names(tx, "spark")) == []
     assert len(await migrated.read(lambda tx: sessions.history(tx, session.id))) == 1
     migrated.close()
     fresh.close()

@@ -67,7 +67,7 @@ class DriverSpec:
     """
 
     driver_id: str
-    #: Bearer token of the link. The only secret a driver knows.
+    #: Bearer token of the link. With the Jupyter server's, the only secrets a driver knows.
     token: str
     #: The driver's own folder (mode 0700). Its file ``server-url`` holds the server's current
     #: ``ws://`` base URL and is read again before each dial; ``work`` is the user's directory.
@@ -244,6 +244,7 @@ class Cell:
     seq: int
     #: Made by the agent.
     calculation_id: str
+    #: Its beginning, where it is longer than a calculation's may be.
     code: str
     #: Seconds since the epoch.
     at: float

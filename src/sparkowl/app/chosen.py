@@ -15,7 +15,7 @@ from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.role import Role, Roles
-from sparkowl.domain.session import Patience
+from sparkowl.domain.step import Patience
 from sparkowl.http.admission import Admission
 from sparkowl.http.notebooks import NotebooksDoor
 from sparkowl.http.origins import Origins

@@ -1,7 +1,7 @@
 """A calculation: one block of code in a session. Its states and what may happen to it.
 
 What should be done about a calculation is decided with its session, in
-:mod:`sparkowl.domain.session`: a session runs one calculation at a time. Only cells of its page
+:mod:`sparkowl.domain.step`: a session runs one calculation at a time. Only cells of its page
 wait behind another (:mod:`sparkowl.domain.cell`).
 """
 

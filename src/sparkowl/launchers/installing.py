@@ -29,7 +29,7 @@ OLDEST: Final = (3, 11)
 AGENT: Final = (
     "ipykernel>=7.4",
     "jupyter-client>=8.10",
-    "websockets>=14",
+    "websockets>=15",
     "jupyter-server>=2.21",
     "notebook>=7.6",
 )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.agent.messages import Cell
 from sparkowl.launchers import remains
 
 #: The agent's own files in a driver's folder.
@@ -101,9 +102,16 @@ def tail(file: Path, limit: int = TAIL_BYTES) -> bytes:
 
 
 def unacknowledged(run_dir: Path) -> list[Any]:
-    """The facts in the agent's outbox: what it had seen and the server had not."""
+    """The facts in the agent's outbox, without code: what it had seen and the server had not."""
     facts = []
     for frame in remains.facts(run_dir.parent, run_dir.name)[:_FACTS]:
         with suppress(ValueError, RecursionError):
-            facts.append(json.loads(frame))
+            facts.append(_without_code(json.loads(frame)))
     return facts
+
+
+def _without_code(fact: Any) -> Any:
+    """A cell's is its user's, and may be longer than all the rest that is kept."""
+    if isinstance(fact, dict) and fact.get("kind") == Cell.kind:
+        return {name: value for name, value in fact.items() if name != "code"}
+    return fact

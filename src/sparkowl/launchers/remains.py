@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 _BASE: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER: Final = _BASE | os.O_NOFOLLOW
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: A fact is a few lines; so many of them are more than an agent gathers in twelve hours.
+#: A fact is a few lines; so many of them are more than an agent gathers in twelve hours. A cell's
+#: has its code: one that is longer is not missed, as nobody waits for it any more.
 _LARGEST_FACT_BYTES: Final = 1 << 20
 _MOST_ENTRIES: Final = 10_000
 

@@ -1,4 +1,4 @@
-"""Reading a notebook from the server's buckets: what ImportNotebook is pointed at."""
+"""Reading a notebook from the server's buckets: what ImportNotebook or StartSession names."""
 
 from __future__ import annotations
 

@@ -171,22 +171,25 @@ class Relay:
 
     async def _keep_connected(self) -> None:
         """Connect whenever there is no connection, until the session is over."""
-        visitor, began, visits, failures = str(uuid4()), monotonic(), 0, 0
+        visitor, visits, failures = str(uuid4()), 0, 0
+        await self._session.ready(self._tell)
+        # However long it waited in line before.
+        ran_at = monotonic()
         while True:
-            await self._session.ready(self._tell)
             try:
                 async with entered(await self._link(), self._session.id, visitor) as remote:
                     visits, failures = visits + 1, 0
                     await self._converse(remote, visits)
             except Away as error:
                 failures += 1
-                if visits == 0 and monotonic() - began > _FIRST_VISIT_S:
+                if visits == 0 and monotonic() - ran_at > _FIRST_VISIT_S:
                     raise Over(f"Session {self._session.id} cannot be used: {error}.") from error
                 # The first time it is perhaps just ending, which is soon known.
                 if failures > 1:
                     await self._tell(f"{error}. Trying again.")
             pause = min(_FIRST_PAUSE_S * 2**failures, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await self._session.ready(self._tell)
 
     async def _link(self) -> str:
         try:

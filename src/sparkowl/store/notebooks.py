@@ -132,6 +132,24 @@ def insert_notebook(connection: Connection, notebook: Notebook, first: Version) 
     insert_version(connection, notebook.id, first)
 
 
+def insert_file(  # noqa: PLR0913  a notebook's columns
+    connection: Connection,
+    work_group: str,
+    wanted_name: str,
+    payload: str,
+    at: datetime,
+    principal: str | None,
+) -> NotebookId:
+    """A new notebook from a file, under the file's name or the next one that is free."""
+    name = free_name(wanted_name, names(connection, work_group))
+    notebook = Notebook(
+        id=new_notebook_id(), work_group=work_group, name=name, created_at=at, modified_at=at
+    )
+    first = Version(number=1, payload=payload, saved_at=at, principal=principal)
+    insert_notebook(connection, notebook, first)
+    return notebook.id
+
+
 def insert_version(connection: Connection, notebook_id: str, version: Version) -> None:
     connection.execute(
         insert(tables.notebook_versions).values(
@@ -201,21 +219,3 @@ def _version(row: Row[*tuple[Any, ...]]) -> Version:
         session_id=None if row.session_id is None else SessionId(row.session_id),
         principal=row.principal,
     )
-
-
-def insert_file(  # noqa: PLR0913  a notebook's columns
-    connection: Connection,
-    work_group: str,
-    wanted_name: str,
-    payload: str,
-    at: datetime,
-    principal: str | None,
-) -> NotebookId:
-    """A new notebook from a file, under the file's name or the next one that is free."""
-    name = free_name(wanted_name, names(connection, work_group))
-    notebook = Notebook(
-        id=new_notebook_id(), work_group=work_group, name=name, created_at=at, modified_at=at
-    )
-    first = Version(number=1, payload=payload, saved_at=at, principal=principal)
-    insert_notebook(connection, notebook, first)
-    return notebook.id

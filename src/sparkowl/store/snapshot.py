@@ -22,8 +22,10 @@ from sparkowl.store.engine import (
     sqlite_engine,
 )
 
-#: Rows in memory at a time.
+#: Rows in memory at a time...
 _BATCH: Final = 5_000
+#: ...of tables with long texts: a notebook has up to 10 MiB, a cell 1 Mi characters.
+_BATCHES: Final = {tables.notebook_versions.name: 2, tables.calculations.name: 20}
 #: Leases of servers that ran when the copy was made. They say nothing of those that use the copy.
 _LEFT_OUT: Final = frozenset({tables.servers.name})
 
@@ -87,7 +89,7 @@ def filling(place: Place) -> Iterator[Connection]:
 def copy(source: Connection, target: Connection) -> None:
     """Put every row of ``source`` into ``target``, whose tables are of the same version and empty.
 
-    Within the transactions of both; memory is bounded however many rows there are.
+    Within the transactions of both; memory is bounded, however many rows there are and how long.
     """
     target.execute(tables.schema.delete())
     for table in tables.metadata.sorted_tables:
@@ -96,7 +98,8 @@ def copy(source: Connection, target: Connection) -> None:
 
 
 def _copy_table(source: Connection, target: Connection, table: Table) -> None:
-    rows = source.execute(select(table), execution_options={"yield_per": _BATCH})
+    batch_size = _BATCHES.get(table.name, _BATCH)
+    rows = source.execute(select(table), execution_options={"yield_per": batch_size})
     for batch in rows.mappings().partitions():
         target.execute(insert(table), [dict(row) for row in batch])
     key = table.autoincrement_column

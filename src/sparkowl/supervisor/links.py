@@ -65,7 +65,7 @@ class Links:
         return hmac.new(self._key, driver_id.encode(), hashlib.sha256).hexdigest()
 
     def jupyter_token(self, driver_id: DriverId) -> str:
-        """What the Jupyter server beside the driver's kernel asks for; only we know it."""
+        """What the Jupyter server beside the driver's kernel asks of whoever calls it: of us."""
         return hmac.new(self._key, f"jupyter:{driver_id}".encode(), hashlib.sha256).hexdigest()
 
     def linked(self, driver_id: DriverId) -> bool:

@@ -11,8 +11,8 @@ from sparkowl.clock import Clock
 from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Role, Roles
-from sparkowl.domain.session import Patience
 from sparkowl.domain.sparks import Sparks
+from sparkowl.domain.step import Patience
 from sparkowl.launchers.base import Launcher
 from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files

@@ -14,13 +14,15 @@ from sparkowl.agent import messages
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import properties
 from sparkowl.domain import session as domain
+from sparkowl.domain import step as steps
 from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver, fingerprint
 from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
 from sparkowl.domain.notebook import jupyter_base
 from sparkowl.domain.reason import NOT_STARTED, Code, explain
-from sparkowl.domain.session import Event, Session, Situation
+from sparkowl.domain.session import Event, Session
+from sparkowl.domain.step import Situation, Step
 from sparkowl.launchers.base import LaunchError, LaunchSpec
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, notebooks, sessions
@@ -104,7 +106,7 @@ class Sessions:
                 return await self._leave(seen.driver)
             if session.state in _ENDING:
                 self._fetching.drop(session_id)
-            step = domain.next_step(session, seen, now, self._means.patience)
+            step = steps.next_step(session, seen, now, self._means.patience)
             verdict = await self._take(step, session, seen)
             if verdict is not None:
                 return verdict
@@ -205,33 +207,33 @@ class Sessions:
 
         return await self._means.store.read(read)
 
-    async def _take(self, step: domain.Step, session: Session, seen: Situation) -> Verdict | None:
+    async def _take(self, step: Step, session: Session, seen: Situation) -> Verdict | None:
         """Take the step. None: look again at once."""
         driver = seen.driver
         match step:
-            case domain.Rest(until=until):
+            case steps.Rest(until=until):
                 return self._rest(session, seen, until)
-            case domain.Happened(event=event, reason=reason):
+            case steps.Happened(event=event, reason=reason):
                 await self._happened(session, event, reason)
                 return None
-            case domain.FetchNotebook(uri=uri):
+            case steps.FetchNotebook(uri=uri):
                 self._fetching.begin(session, uri)
                 return None
-            case domain.Launch():
+            case steps.Launch():
                 return await self._launch(session, driver)
         assert driver is not None
         match step:
-            case domain.AdoptDriver():
+            case steps.AdoptDriver():
                 await self._adopt(session, driver)
-            case domain.RunCalculation(calculation=calculation, behind=behind):
+            case steps.RunCalculation(calculation=calculation, behind=behind):
                 await self._cancel(driver, *behind)
                 return await self._run(session, driver, calculation)
-            case domain.CancelCalculation(calculation=calculation, behind=behind):
+            case steps.CancelCalculation(calculation=calculation, behind=behind):
                 # The cancellation first: one that overtakes its block must not be lost, and a
                 # block that was never handed over ends as every other, with its outputs.
                 await self._cancel(driver, calculation, *behind)
                 return await self._run(session, driver, calculation)
-            case domain.StopDriver():
+            case steps.StopDriver():
                 await self._stop(driver)
                 return None
         return Rest(LOOK_LINKED_S)
@@ -320,11 +322,13 @@ class Sessions:
         def write(tx: Connection) -> Driver | None:
             if means.next_in_line(tx) != session.id:
                 return None
-            if sessions.get(tx, session.id).server != means.server:
+            # Its notebook may have come since it was looked at, which its timeline tells.
+            current = sessions.get(tx, session.id)
+            if current.server != means.server:
                 return None
             warm = drivers.take_warm(tx, new.fingerprint, session.id, means.server)
             if warm is not None:
-                sessions.set_timeline(tx, replace(session, timeline=domain.warm(session)))
+                sessions.set_timeline(tx, replace(current, timeline=domain.warm(current)))
                 return warm
             if not means.may_launch(tx):
                 return None
