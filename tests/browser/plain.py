@@ -76,7 +76,7 @@ def jupyter(folder: Path) -> Iterator[Jupyter]:
         sys.executable, "-m", "notebook", "--no-browser", "--allow-root", f"--port={port}",
         "--ServerApp.port_retries=0", f"--ServerApp.base_url={BASE}", "--IdentityProvider.token=",
         f"--ServerApp.root_dir={served}", "--ServerApp.terminals_enabled=False",
-        f"--JupyterNotebookApp.extra_labextensions_path={_EXTENSIONS}",
+        f"--LabServerApp.extra_labextensions_path={_EXTENSIONS}",
     )  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
