@@ -20,6 +20,9 @@ from sparkowl.agent.outbox import Outbox
 
 #: More do not wait at once: each is a row, a frame and a message that Jupyter holds.
 MOST: Final = 1000
+#: Characters of its code that are reported: one more than the server lets run. The whole of it may
+#: be more than the link takes, now and each time that it is sent again.
+REPORTED: Final = (1 << 20) + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +60,9 @@ class Cells:
             answer=asyncio.get_running_loop().create_future(),
         )
         self._waiting[cell.calculation_id] = cell
-        self._outbox.put(Cell, calculation_id=cell.calculation_id, code=code, at=time.time())
+        self._outbox.put(
+            Cell, calculation_id=cell.calculation_id, code=code[:REPORTED], at=time.time()
+        )
         return await cell.answer
 
     def take(self, calculation_id: str) -> WaitingCell | None:
