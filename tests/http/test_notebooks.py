@@ -436,7 +436,12 @@ def test_a_session_that_ended_says_so(place: Place, upstream: Upstream) -> None:
     assert b"The session has ended" in page.body
     assert b"TERMINAT" in page.body
     assert browser.get("api/sessions").status == 410
-    assert browser.get("_sparkowl/session").status == 410
+    told = browser.get("_sparkowl/session")
+    assert (told.status, set(told.json)) == (410, {"message", "state", "reason"})
+    assert told.json["state"] in {"TERMINATING", "TERMINATED"}
+    assert told.json["reason"] == server.client().get_session_status(SessionId=browser.session_id)[
+        "Status"
+    ].get("StateChangeReason")
     assert browser.ask("GET", link).status == 410
     assert Browser(server, browser.session_id).ask("GET", browser.page).status == 403
     assert upstream.asked == []
