@@ -299,6 +299,24 @@ def test_a_bucket_may_be_called_notebooks(browser: Browser, upstream: Upstream) 
     assert upstream.asked == []
 
 
+def test_an_object_never_runs_as_a_page_of_a_session(browser: Browser) -> None:
+    """An object's HTML would have the notebook's origin, and could have an address below it."""
+    s3 = browser.server.client("s3")
+    for bucket, key in (("notebooks", f"{browser.session_id}/notebooks/x"), ("reports", "x")):
+        if bucket not in {each["Name"] for each in s3.list_buckets()["Buckets"]}:
+            s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key=key, Body=b"<script>", ContentType="text/html")
+        named = {"Bucket": bucket, "Key": key}
+        signed = s3.generate_presigned_url("get_object", Params=named)
+
+        answer = browser.ask("GET", signed.removeprefix(browser.server.url))
+
+        assert (answer.status, answer.body) == (200, b"<script>")
+        policy = answer.headers["content-security-policy"].split(" ")
+        assert policy[0] == "sandbox"
+        assert not {"allow-same-origin", "allow-popups-to-escape-sandbox"} & set(policy)
+
+
 # --- what goes through ---------------------------------------------------------------------------
 
 
