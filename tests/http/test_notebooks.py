@@ -374,22 +374,17 @@ def test_an_answer_of_the_api_is_never_shown_as_a_page(browser: Browser) -> None
     assert policy == "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
-@pytest.mark.parametrize(
-    ("location", "kept"),
-    [
-        ("/notebooks/x", True), ("http://evil.example/", False), ("//evil.example/", False),
-        ("/\\evil.example", False), ("evil", False), ("/a b", False),
-    ],
-)  # fmt: skip
-def test_redirects_are_handed_on_and_never_lead_elsewhere(
-    browser: Browser, upstream: Upstream, location: str, kept: bool
+@pytest.mark.parametrize("location", ["/notebooks/x", "http://evil.example/", "//evil.example/"])
+def test_jupyter_leads_nobody_elsewhere(
+    browser: Browser, upstream: Upstream, location: str
 ) -> None:
+    """Least of all to another session: behind a redirect its path is not looked at any more."""
     upstream.status, upstream.answers = 302, {"Location": location}
 
-    answer = browser.get("notebooks/x.ipynb")
+    answer = browser.get("api/contents/x.ipynb")
 
     assert answer.status == 302
-    assert answer.headers.get("location") == (location if kept else None)
+    assert "location" not in answer.headers
     assert len(upstream.asked) == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -38,12 +37,12 @@ _ASKED: Final = (
     "accept", "accept-encoding", "accept-language", "content-type", "content-length",
     "if-none-match", "if-modified-since", "range", "if-range",
 )  # fmt: skip
+#: No Location: behind a redirect, a content policy does not look at paths any more (CSP, "Path
+#: Matching"), and a page could reach those of other sessions. No path of the table redirects.
 _ANSWERED: Final = (
     "content-type", "content-length", "content-encoding", "content-disposition", "content-range",
     "accept-ranges", "etag", "last-modified", "vary", "retry-after",
 )  # fmt: skip
-#: A path of this server; not ``//host``.
-_OWN_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
 class NotThere(Exception):
@@ -224,15 +223,11 @@ async def send_on(send: Send, response: httpx.Response, ours: Sequence[tuple[str
 
 def _headers(response: httpx.Response) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that go on to the browser."""
-    headers = [
+    return [
         (name.encode(), response.headers[name].encode("latin-1", "replace"))
         for name in _ANSWERED
         if name in response.headers
     ]
-    location = response.headers.get("location", "")
-    if _OWN_PATH.fullmatch(location):
-        headers.append((b"location", location.encode()))
-    return headers
 
 
 def _url(scheme: str, target: Target, query: str) -> str:
