@@ -95,7 +95,45 @@ def test_a_link_never_leads_elsewhere(stranger: Browser) -> None:
         assert answer.status in {403, 404}, path
         assert "location" not in answer.headers
     odd = stranger.ask("GET", f"{base}notebooks/%E4%BD%A0%20%22%27%3C.ipynb?token={token}&next=//e")
-    assert odd.headers["location"] == f"{base}notebooks/%E4%BD%A0%20%22%27%3C.ipynb"
+    assert odd.headers["location"] == stranger.page
+
+
+def _named(browser: Browser, name: str) -> Browser:
+    """A visit of another session, whose notebook has this name."""
+    server = browser.server
+    athena = server.client()
+    made = athena.create_notebook(WorkGroup="spark", Name=name)
+    engine = {"AdditionalConfigs": {"NotebookId": made["NotebookId"]}}
+    return Browser(server, start(server, athena, EngineConfiguration=engine))
+
+
+def test_a_link_leads_to_the_notebook_as_it_is_called_now(browser: Browser) -> None:
+    """One that was made before its file had come from the web has another name in its path."""
+    other = _named(browser, "Sales @ 50% ü")
+    early = f"{other.page}?token={other.forged(Purpose.LINK)}"
+
+    answer = other.ask("GET", early)
+
+    assert answer.status == 303
+    assert answer.headers["location"] == f"{other.base}notebooks/Sales%20%40%2050%25%20%C3%BC.ipynb"
+
+
+def test_a_page_that_jupyter_does_not_have_leads_to_the_one_that_it_has(
+    browser: Browser, upstream: Upstream
+) -> None:
+    other = _named(browser, "Costs @ 1")
+    other.cookie = other.forged()
+    upstream.status = 404
+
+    answer = other.ask("GET", f"{other.page}?x=1")
+
+    assert (answer.status, answer.headers["location"]) == (
+        302, f"{other.base}notebooks/Costs%20%40%201.ipynb",
+    )  # fmt: skip
+    # What is not there is not there: nobody is sent round in circles.
+    for found in (answer.headers["location"], f"{other.base}notebooks/Costs%20@%201.ipynb"):
+        assert other.ask("GET", found).status == 404
+    assert other.get("api/contents/x.ipynb").status == 404
 
 
 def test_an_opened_link_is_in_the_audit_log_without_its_token(stranger: Browser) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from starlette.types import Scope
 
-from sparkowl.domain.notebook import jupyter_base
+from sparkowl.domain.notebook import SUFFIX, jupyter_base
 
 _SHAPE: Final = re.compile(
     rb"/notebooks/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/(.*)", re.DOTALL
@@ -59,6 +59,10 @@ class Target:
     def below(self) -> str:
         """The path behind the session's base, encoded again."""
         return "/".join(quote(part, safe="@:") for part in self.parts)
+
+    def is_page_of_another(self, name: str) -> bool:
+        """Whether it is the page of a notebook that has not this name."""
+        return self.kind is Kind.PAGE and self.parts[-1] != f"{name}{SUFFIX}"
 
 
 def is_notebooks(scope: Scope) -> bool:

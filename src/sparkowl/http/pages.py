@@ -62,6 +62,13 @@ def welcome(path: str, cookie: str) -> Response:
     return response
 
 
+def elsewhere(path: str) -> Response:
+    """To another page of the same session."""
+    response = Response(status_code=302, headers=security())
+    response.headers["location"] = path
+    return response
+
+
 def ended(session: Session, kind: Kind) -> Response:
     """``state`` and ``reason`` as the page expects them that watches its session."""
     if kind is not Kind.PAGE:
