@@ -38,8 +38,8 @@ _PATIENT_S: Final = 15.0
 _PAUSE_S: Final = 0.2
 #: How often it is looked whether an open WebSocket may stay open.
 _LOOK_S: Final = 2.0
-#: How often an open page counts as activity, where it does.
-_ACTIVITY_S: Final = 60.0
+#: How often an open page counts as activity, where it does; a session may stop after a minute.
+_ACTIVITY_S: Final = 20.0
 _REFUSED: Final = (Closed, Ended, NotThere, TooMuch, Broken, BodyTooLarge)
 
 
@@ -201,7 +201,7 @@ class NotebooksDoor:
     async def _while_open(self, given: Pass) -> None:
         """Returns when the visit is over: the session ended, or its principal may not stay."""
         clock = self._context.clock
-        counted_at = clock.monotonic()
+        counted_at = float("-inf")
         while True:
             await clock.wait(asyncio.Event(), _LOOK_S)
             try:
