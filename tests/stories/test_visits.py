@@ -146,3 +146,24 @@ async def test_an_open_page_alone_is_no_activity(tmp_path: Path) -> None:
         assert await visitor.world.state(visitor.session_id) == "TERMINATED"
         await visitor.world.advance(5)
         await asyncio.wait_for(connected, 20)
+
+
+async def test_so_many_wait_for_jupyter_to_listen_and_no_more(tmp_path: Path) -> None:
+    """Each of them looks into the database again and again."""
+    async with visiting(tmp_path) as visitor:
+        await visitor.status(await visitor.link())
+        knobs = visitor.world.launcher.knobs
+        there, knobs.jupyter = knobs.jupyter, tmp_path
+        waiting = [asyncio.create_task(visitor.page()) for _ in range(64)]
+        async with asyncio.timeout(20):
+            # Of what comes at the same moment, somebody is the last.
+            done, late = await asyncio.wait(
+                [*waiting, asyncio.create_task(visitor.page())], return_when="FIRST_COMPLETED"
+            )
+        assert [one.result() for one in done] == [503]
+
+        knobs.jupyter = there
+        answers = asyncio.gather(*late)
+        while not answers.done():
+            await visitor.world.advance(0.2)
+        assert await answers == [200] * 64

@@ -92,7 +92,8 @@ class NotebooksDoor:
                 return _status(await idle.view(self._context, visit.session.id))
             if target.kind is Kind.EXTEND:
                 return _status(await idle.extend(self._context, visit.session.id))
-            return await self._pass_on(visit, target, Request(asked, receive), send)
+            with self._upstreams.place(visit.session.id):
+                return await self._pass_on(visit, target, Request(asked, receive), send)
         except _REFUSED as error:
             return _refusal(error, target)
 
@@ -182,7 +183,8 @@ class NotebooksDoor:
             return pages.foreign()
         try:
             visit = await self._admission.visitor(target.session_id, asked.headers)
-            await self._join(page, visit, target, asked)
+            with self._upstreams.place(visit.session.id):
+                await self._join(page, visit, target, asked)
         except _REFUSED as error:
             return _refusal(error, target)
         return None

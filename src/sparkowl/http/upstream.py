@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage
 from websockets.typing import Subprotocol
 
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import DriverId
+from sparkowl.domain.ids import SessionId
 from sparkowl.http.notebook_paths import Asked, Target
 from sparkowl.launchers.base import JUPYTER_SOCKET, Launcher, LaunchError
 from sparkowl.supervisor.links import Links
@@ -54,7 +54,7 @@ class Broken(Exception):
 
 
 class TooMuch(Exception):
-    """The session's Jupyter server has as many requests as it may have."""
+    """The session has as many requests under way as it may have."""
 
 
 class BodyTooLarge(Exception):
@@ -71,8 +71,24 @@ class Upstreams:
     def __init__(self, launcher: Launcher, links: Links) -> None:
         self._launcher = launcher
         self._links = links
-        #: What is under way, by driver.
-        self._busy: Counter[DriverId] = Counter()
+        #: What is under way, by session.
+        self._busy: Counter[SessionId] = Counter()
+
+    @contextmanager
+    def place(self, session_id: SessionId) -> Iterator[None]:
+        """For each request and each socket, from before it waits for Jupyter until its end.
+
+        Raises :class:`TooMuch`.
+        """
+        if self._busy[session_id] >= _AT_ONCE:
+            raise TooMuch
+        self._busy[session_id] += 1
+        try:
+            yield
+        finally:
+            self._busy[session_id] -= 1
+            if not self._busy[session_id]:
+                del self._busy[session_id]
 
     @asynccontextmanager
     async def ask(
@@ -80,13 +96,13 @@ class Upstreams:
     ) -> AsyncIterator[httpx.Response]:
         """The answer to a request, of which the body has not been read.
 
-        Raises :class:`NotThere`, :class:`Broken`, :class:`TooMuch`, and what the body raises.
+        Raises :class:`NotThere`, :class:`Broken`, and what the body raises.
         """
         asked = request.asked
         headers = {name: asked.headers[name] for name in _ASKED if name in asked.headers}
         headers |= {"host": "localhost"} | self._proof(driver)
         url = _url("http", target, asked.query)
-        with self._place(driver), self._socket(driver) as path:
+        with self._socket(driver) as path:
             made = httpx.Request(
                 asked.method,
                 url,
@@ -113,7 +129,7 @@ class Upstreams:
     ) -> AsyncIterator[ClientConnection]:
         """A WebSocket to a session's Jupyter server. Raises as :meth:`ask` does."""
         url = _url("ws", target, asked.query)
-        with self._place(driver), self._socket(driver) as path:
+        with self._socket(driver) as path:
             try:
                 socket = await unix_connect(
                     path,
@@ -137,18 +153,6 @@ class Upstreams:
 
     def _proof(self, driver: Driver) -> dict[str, str]:
         return {"authorization": f"token {self._links.jupyter_token(driver.id)}"}
-
-    @contextmanager
-    def _place(self, driver: Driver) -> Iterator[None]:
-        if self._busy[driver.id] >= _AT_ONCE:
-            raise TooMuch
-        self._busy[driver.id] += 1
-        try:
-            yield
-        finally:
-            self._busy[driver.id] -= 1
-            if not self._busy[driver.id]:
-                del self._busy[driver.id]
 
     @contextmanager
     def _socket(self, driver: Driver) -> Iterator[str]:
