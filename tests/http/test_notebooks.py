@@ -118,6 +118,16 @@ def test_a_link_leads_to_the_notebook_as_it_is_called_now(browser: Browser) -> N
     assert answer.headers["location"] == f"{other.base}notebooks/Sales%20%40%2050%25%20%C3%BC.ipynb"
 
 
+def test_a_notebook_opens_whatever_it_is_called(browser: Browser, upstream: Upstream) -> None:
+    """Names may have tabs in them, as in Athena's model."""
+    other = _named(browser, 'a\tb ..<%2F>";?#@+\x7f\u202e').enter()
+
+    path = other.link().partition("?")[0]
+
+    assert other.ask("GET", path).status == 200
+    assert upstream.paths == [path.replace("%40", "@")]
+
+
 def test_a_page_that_jupyter_does_not_have_leads_to_the_one_that_it_has(
     browser: Browser, upstream: Upstream
 ) -> None:

@@ -23,7 +23,8 @@ _SHAPE: Final = re.compile(
 )
 #: What only a signed request of S3 has, in its query.
 _SIGNED: Final = (b"X-Amz-Signature=", b"X-Amz-Credential=", b"AWSAccessKeyId=")
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
+#: Tabs may be in a notebook's name.
+_NEVER: Final = re.compile(r"[\x00-\x08\x0a-\x1f/\\]")
 _LONGEST: Final = 12
 
 
@@ -159,7 +160,7 @@ def _part(raw: bytes) -> str | None:
         part = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         return None
-    return None if part in {"", ".", ".."} or _CONTROLS.search(part) else part
+    return None if part in {"", ".", ".."} or _NEVER.search(part) else part
 
 
 @dataclass(frozen=True, slots=True)
