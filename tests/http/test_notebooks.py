@@ -384,6 +384,13 @@ def test_jupyter_hears_of_our_token_and_of_nothing_that_is_the_browsers(
     assert headers["accept"] == "application/json"
 
 
+def test_headers_may_have_any_characters(browser: Browser, upstream: Upstream) -> None:
+    answer = browser.get("api/me", Accept="text/html; q=\xe9", If_None_Match='"\xff"')
+
+    assert answer.status == 200
+    assert upstream.asked[0][2]["if-none-match"] == '"\xff"'
+
+
 def test_the_browser_hears_of_nothing_that_is_jupyters_own(
     browser: Browser, upstream: Upstream
 ) -> None:

@@ -101,12 +101,14 @@ class Upstreams:
         asked = request.asked
         headers = {name: asked.headers[name] for name in _ASKED if name in asked.headers}
         headers |= {"host": "localhost"} | self._proof(driver)
+        # As they came: these characters are bytes.
+        sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
         url = _url("http", target, asked.query)
         with self._socket(driver) as path:
             made = httpx.Request(
                 asked.method,
                 url,
-                headers=headers,
+                headers=sent,
                 content=request.body() if request.has_body else None,
                 extensions={"timeout": _TIMES.as_dict()},
             )
