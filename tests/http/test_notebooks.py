@@ -300,6 +300,7 @@ def test_a_host_that_is_none_is_refused(browser: Browser, host: str) -> None:
         "static//x", "/api/me", "//evil.example/", "api/contents/a%00b",
         "api/contents/%ff", "api/contents/a%5c..%5cb", "api/contents/" + "a/" * 50 + "b",
         "api/kernels/k/restart", "_sparkowl/extend", "sparkowl/progress/x", "API/me",
+        pytest.param("api/contents/" + "!" * 30_000, id="long"),
     ],
 )  # fmt: skip
 def test_other_paths_are_not_there(browser: Browser, upstream: Upstream, below: str) -> None:

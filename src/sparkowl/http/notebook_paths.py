@@ -25,7 +25,9 @@ _SHAPE: Final = re.compile(
 _SIGNED: Final = (b"X-Amz-Signature=", b"X-Amz-Credential=", b"AWSAccessKeyId=")
 #: Tabs may be in a notebook's name.
 _NEVER: Final = re.compile(r"[\x00-\x08\x0a-\x1f/\\]")
-_LONGEST: Final = 12
+_MOST_PARTS: Final = 12
+#: In bytes. A notebook's name has at most 255 characters, each of at most 12 bytes here.
+_LONGEST: Final = 4096
 
 
 class Kind(Enum):
@@ -134,10 +136,10 @@ class Asked:
 
 def _target(scope: Scope, method: str) -> Target | None:
     found = _SHAPE.fullmatch(_raw_path(scope))
-    if found is None:
+    if found is None or len(found[2]) > _LONGEST:
         return None
     raw = found[2].split(b"/")
-    parts = [_part(one) for one in raw[:_LONGEST]]
+    parts = [_part(one) for one in raw[:_MOST_PARTS]]
     good = tuple(part for part in parts if part is not None)
     kind = _kind(method, good) if len(good) == len(raw) else None
     return None if kind is None else Target(found[1].decode(), good, kind)
