@@ -143,7 +143,8 @@ class Upstreams:
                     open_timeout=10,
                     close_timeout=2,
                     max_size=_MESSAGE_BYTES,
-                    max_queue=4,
+                    # A message is read when the one before was taken: each may be large.
+                    max_queue=0,
                     proxy=None,
                 )
             except (InvalidHandshake, InvalidMessage, TimeoutError) as error:
