@@ -183,3 +183,16 @@ async def test_a_cell_that_nobody_may_run_does_not_break_the_link(tmp_path: Path
     assert domain_cell.too_long(fact.code[:-1]) is None
     assert len(encode(fact)) < 16 << 20
     asked.cancel()
+
+
+@pytest.mark.parametrize(("msg_id", "client"), [("m" * 201, "tab"), ("m", "t" * 201)])
+async def test_an_id_is_not_kept_that_is_longer_than_any(
+    tmp_path: Path, msg_id: str, client: str
+) -> None:
+    outbox = Outbox(tmp_path, Leftovers())
+    async with asyncio.timeout(10):
+        with pytest.raises(DeskError) as refused:
+            await Cells(outbox).may_run(msg_id, client, "1", stop_on_error=True)
+
+    assert refused.value.status == 400
+    assert outbox.after(0) == []
