@@ -18,8 +18,9 @@ from sparkowl.agent.cells import Cells
 from sparkowl.agent.counter import Counter
 from sparkowl.agent.desk import LONGEST_FRAME, DeskError
 from sparkowl.agent.leftovers import Leftovers
-from sparkowl.agent.messages import Cell
+from sparkowl.agent.messages import Cell, encode
 from sparkowl.agent.outbox import Outbox
+from sparkowl.domain import cell as domain_cell
 
 
 @dataclass
@@ -166,3 +167,32 @@ async def test_a_thousand_cells_wait_and_no_more(tmp_path: Path) -> None:
     assert one.take(facts[0].calculation_id) is None
     assert len(list(one.refuse(lambda cell: cell.client == "tab"))) == cells.MOST - 1
     assert await asyncio.gather(*waiting) == [True] + [False] * (cells.MOST - 1)
+
+
+async def test_a_cell_that_nobody_may_run_does_not_break_the_link(tmp_path: Path) -> None:
+    """The server takes frames of 16 MiB, and what it does not take is sent again for ever."""
+    (tmp_path / "outbox").mkdir()
+    outbox = Outbox(tmp_path / "outbox", Leftovers())
+    code = "\N{OWL}" * (2 << 20)
+    asked = asyncio.create_task(Cells(outbox).may_run("m", "tab", code, stop_on_error=True))
+    await asyncio.sleep(0)
+
+    (fact,) = outbox.after(0)
+    assert isinstance(fact, Cell)
+    assert domain_cell.too_long(fact.code) is not None
+    assert domain_cell.too_long(fact.code[:-1]) is None
+    assert len(encode(fact)) < 16 << 20
+    asked.cancel()
+
+
+@pytest.mark.parametrize(("msg_id", "client"), [("m" * 201, "tab"), ("m", "t" * 201)])
+async def test_an_id_is_not_kept_that_is_longer_than_any(
+    tmp_path: Path, msg_id: str, client: str
+) -> None:
+    outbox = Outbox(tmp_path, Leftovers())
+    async with asyncio.timeout(10):
+        with pytest.raises(DeskError) as refused:
+            await Cells(outbox).may_run(msg_id, client, "1", stop_on_error=True)
+
+    assert refused.value.status == 400
+    assert outbox.after(0) == []

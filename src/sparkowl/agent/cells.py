@@ -23,6 +23,9 @@ MOST: Final = 1000
 #: Characters of a cell's code that are reported: one more than the server takes, so that it can
 #: tell. In a frame each may be twelve bytes, and the server hangs up on one of more than 16 MiB.
 REPORTED: Final = (1 << 20) + 1
+#: Of a message's id and of a page's: characters. They are kept as long as the cell waits, and real
+#: ones have some fifty.
+LONGEST_ID: Final = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +52,10 @@ class Cells:
         self._waiting: dict[str, WaitingCell] = {}
 
     async def may_run(self, msg_id: str, client: str, code: str, *, stop_on_error: bool) -> bool:
-        """Report the cell and wait for its turn; :class:`DeskError` when too many wait already."""
+        """Report the cell and wait for its turn; :class:`DeskError` when too many wait already, and
+        for an id that is none."""
+        if max(len(msg_id), len(client)) > LONGEST_ID:
+            raise DeskError(400, f"A message's id has at most {LONGEST_ID} characters.")
         if len(self._waiting) >= MOST:
             raise DeskError(429, f"{MOST} cells of this session wait to be run already.")
         cell = WaitingCell(

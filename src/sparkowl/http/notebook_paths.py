@@ -16,15 +16,18 @@ from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from starlette.types import Scope
 
-from sparkowl.domain.notebook import jupyter_base
+from sparkowl.domain.notebook import SUFFIX, jupyter_base
 
 _SHAPE: Final = re.compile(
     rb"/notebooks/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/(.*)", re.DOTALL
 )
 #: What only a signed request of S3 has, in its query.
 _SIGNED: Final = (b"X-Amz-Signature=", b"X-Amz-Credential=", b"AWSAccessKeyId=")
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
-_LONGEST: Final = 12
+#: Tabs may be in a notebook's name.
+_NEVER: Final = re.compile(r"[\x00-\x08\x0a-\x1f/\\]")
+_MOST_PARTS: Final = 12
+#: In bytes. A notebook's name has at most 255 characters, each of at most 12 bytes here.
+_LONGEST: Final = 4096
 
 
 class Kind(Enum):
@@ -59,6 +62,10 @@ class Target:
     def below(self) -> str:
         """The path behind the session's base, encoded again."""
         return "/".join(quote(part, safe="@:") for part in self.parts)
+
+    def is_page_of_another(self, name: str) -> bool:
+        """Whether it is the page of a notebook that has not this name."""
+        return self.kind is Kind.PAGE and self.parts[-1] != f"{name}{SUFFIX}"
 
 
 def is_notebooks(scope: Scope) -> bool:
@@ -129,10 +136,10 @@ class Asked:
 
 def _target(scope: Scope, method: str) -> Target | None:
     found = _SHAPE.fullmatch(_raw_path(scope))
-    if found is None:
+    if found is None or len(found[2]) > _LONGEST:
         return None
     raw = found[2].split(b"/")
-    parts = [_part(one) for one in raw[:_LONGEST]]
+    parts = [_part(one) for one in raw[:_MOST_PARTS]]
     good = tuple(part for part in parts if part is not None)
     kind = _kind(method, good) if len(good) == len(raw) else None
     return None if kind is None else Target(found[1].decode(), good, kind)
@@ -155,7 +162,7 @@ def _part(raw: bytes) -> str | None:
         part = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         return None
-    return None if part in {"", ".", ".."} or _CONTROLS.search(part) else part
+    return None if part in {"", ".", ".."} or _NEVER.search(part) else part
 
 
 @dataclass(frozen=True, slots=True)

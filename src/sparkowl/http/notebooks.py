@@ -29,6 +29,7 @@ from sparkowl.http.origins import Origins
 from sparkowl.http.sockets import relay
 from sparkowl.http.upstream import BodyTooLarge, Broken, NotThere, Request, TooMuch, Upstreams
 from sparkowl.operations import Context, idle
+from sparkowl.operations.presigned import page_of
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ _PATIENT_S: Final = 15.0
 _PAUSE_S: Final = 0.2
 #: How often it is looked whether an open WebSocket may stay open.
 _LOOK_S: Final = 2.0
-#: How often an open page counts as activity, where it does.
-_ACTIVITY_S: Final = 60.0
+#: How often an open page counts as activity, where it does; a session may stop after a minute.
+_ACTIVITY_S: Final = 20.0
 _REFUSED: Final = (Closed, Ended, NotThere, TooMuch, Broken, BodyTooLarge)
 
 
@@ -91,13 +92,17 @@ class NotebooksDoor:
                 return _status(await idle.view(self._context, visit.session.id))
             if target.kind is Kind.EXTEND:
                 return _status(await idle.extend(self._context, visit.session.id))
-            await self._pass_on(visit, target, Request(asked, receive), send)
+            with self._upstreams.place(visit.session.id):
+                return await self._pass_on(visit, target, Request(asked, receive), send)
         except _REFUSED as error:
             return _refusal(error, target)
-        return None
 
     async def _open(self, asked: Asked, target: Target, token: str) -> Response:
-        """Trade a link's token for a cookie, and send the browser to the same page without it."""
+        """Trade a link's token for a cookie, and send the browser to the page without it.
+
+        To the page of the notebook as it is called now: a file on the web has given it another name
+        since the link was made, if the link was early.
+        """
         record = self._audit.begin(
             "notebook", str(uuid4()), asked.client, asked.headers, self._context.clock.now()
         )
@@ -117,28 +122,36 @@ class NotebooksDoor:
             account, session = self._context.account, visit.session
             record.resource = account.session(session.work_group, session.id)
             cookie = self._admission.cookie(given, secure=self._origins.secure(asked.headers))
-            response = pages.welcome(target.base + target.below, cookie)
+            response = pages.welcome(page_of(session.id, visit.name), cookie)
         record.status = response.status_code
         self._audit.write(record)
         return response
 
-    async def _pass_on(self, visit: Visit, target: Target, request: Request, send: Send) -> None:
-        """Ask the session's Jupyter server, once it listens, and hand on what it says."""
+    async def _pass_on(
+        self, visit: Visit, target: Target, request: Request, send: Send
+    ) -> Response | None:
+        """Ask the session's Jupyter server, once it listens, and hand on what it says. None: done.
+
+        Who asks for a page of another name than the notebook's is sent to that of the notebook.
+        """
         asked = request.asked
         origin = self._origins.own(target.session_id, asked.headers) or ""
-        async for driver in self._drivers(visit):
+        async for now, driver in self._drivers(visit):
             try:
                 async with self._upstreams.ask(driver, target, request) as response:
+                    if response.status_code == 404 and target.is_page_of_another(now.name):
+                        return pages.elsewhere(page_of(now.session.id, now.name))
                     stored = asked.versioned and response.status_code == 200
                     ours = pages.beside(target, origin, stored=stored)
                     await upstream.send_on(send, response, ours)
-                    return
+                    return None
             except NotThere:
                 continue
         raise NotThere
 
-    async def _drivers(self, visit: Visit) -> AsyncIterator[Driver]:
-        """The session's driver, once it has one, again and again while there is a point in it.
+    async def _drivers(self, visit: Visit) -> AsyncIterator[tuple[Visit, Driver]]:
+        """The visit as it is now and the session's driver, once it has one, again and again while
+        there is a point in it.
 
         Raises :class:`Ended` or :class:`Closed` when that comes about meanwhile.
         """
@@ -146,7 +159,7 @@ class NotebooksDoor:
         until = clock.monotonic() + _PATIENT_S
         while True:
             if visit.driver is not None:
-                yield visit.driver
+                yield visit, visit.driver
             if clock.monotonic() >= until:
                 return
             await clock.wait(asyncio.Event(), _PAUSE_S)
@@ -170,13 +183,14 @@ class NotebooksDoor:
             return pages.foreign()
         try:
             visit = await self._admission.visitor(target.session_id, asked.headers)
-            await self._join(page, visit, target, asked)
+            with self._upstreams.place(visit.session.id):
+                await self._join(page, visit, target, asked)
         except _REFUSED as error:
             return _refusal(error, target)
         return None
 
     async def _join(self, page: WebSocket, visit: Visit, target: Target, asked: Asked) -> None:
-        async for driver in self._drivers(visit):
+        async for _, driver in self._drivers(visit):
             try:
                 async with self._upstreams.connect(driver, target, asked) as socket:
                     await page.accept(socket.subprotocol)
@@ -189,7 +203,7 @@ class NotebooksDoor:
     async def _while_open(self, given: Pass) -> None:
         """Returns when the visit is over: the session ended, or its principal may not stay."""
         clock = self._context.clock
-        counted_at = clock.monotonic()
+        counted_at = float("-inf")
         while True:
             await clock.wait(asyncio.Event(), _LOOK_S)
             try:

@@ -62,9 +62,18 @@ def welcome(path: str, cookie: str) -> Response:
     return response
 
 
+def elsewhere(path: str) -> Response:
+    """To another page of the same session."""
+    response = Response(status_code=302, headers=security())
+    response.headers["location"] = path
+    return response
+
+
 def ended(session: Session, kind: Kind) -> Response:
+    """``state`` and ``reason`` as the page expects them that watches its session."""
     if kind is not Kind.PAGE:
-        return _message(410, f"The session is {session.state}.")
+        how = {"state": str(session.state), "reason": session.reason}
+        return _message(410, f"The session is {session.state}.", **how)
     return _page(
         410,
         "The session has ended",
@@ -150,10 +159,10 @@ def _page(status: int, title: str, *paragraphs: str, refresh_s: int | None = Non
     return HTMLResponse(text, status, security() | {"content-security-policy": _PLAIN})
 
 
-def _message(status: int, text: str) -> Response:
+def _message(status: int, text: str, **more: str | None) -> Response:
     """A refusal as Jupyter's page reads it."""
     headers = security() | {"content-security-policy": _DATA}
-    return JSONResponse({"message": text}, status, headers)
+    return JSONResponse({"message": text} | more, status, headers)
 
 
 def _how(session_id: str) -> tuple[str, str]:

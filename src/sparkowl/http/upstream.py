@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,7 +18,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage
 from websockets.typing import Subprotocol
 
 from sparkowl.domain.driver import Driver
-from sparkowl.domain.ids import DriverId
+from sparkowl.domain.ids import SessionId
 from sparkowl.http.notebook_paths import Asked, Target
 from sparkowl.launchers.base import JUPYTER_SOCKET, Launcher, LaunchError
 from sparkowl.supervisor.links import Links
@@ -38,12 +37,12 @@ _ASKED: Final = (
     "accept", "accept-encoding", "accept-language", "content-type", "content-length",
     "if-none-match", "if-modified-since", "range", "if-range",
 )  # fmt: skip
+#: No Location: behind a redirect, a content policy does not look at paths any more (CSP, "Path
+#: Matching"), and a page could reach those of other sessions. No path of the table redirects.
 _ANSWERED: Final = (
     "content-type", "content-length", "content-encoding", "content-disposition", "content-range",
     "accept-ranges", "etag", "last-modified", "vary", "retry-after",
 )  # fmt: skip
-#: A path of this server; not ``//host``.
-_OWN_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
 class NotThere(Exception):
@@ -55,7 +54,7 @@ class Broken(Exception):
 
 
 class TooMuch(Exception):
-    """The session's Jupyter server has as many requests as it may have."""
+    """The session has as many requests under way as it may have."""
 
 
 class BodyTooLarge(Exception):
@@ -72,8 +71,24 @@ class Upstreams:
     def __init__(self, launcher: Launcher, links: Links) -> None:
         self._launcher = launcher
         self._links = links
-        #: What is under way, by driver.
-        self._busy: Counter[DriverId] = Counter()
+        #: What is under way, by session.
+        self._busy: Counter[SessionId] = Counter()
+
+    @contextmanager
+    def place(self, session_id: SessionId) -> Iterator[None]:
+        """For each request and each socket, from before it waits for Jupyter until its end.
+
+        Raises :class:`TooMuch`.
+        """
+        if self._busy[session_id] >= _AT_ONCE:
+            raise TooMuch
+        self._busy[session_id] += 1
+        try:
+            yield
+        finally:
+            self._busy[session_id] -= 1
+            if not self._busy[session_id]:
+                del self._busy[session_id]
 
     @asynccontextmanager
     async def ask(
@@ -81,17 +96,19 @@ class Upstreams:
     ) -> AsyncIterator[httpx.Response]:
         """The answer to a request, of which the body has not been read.
 
-        Raises :class:`NotThere`, :class:`Broken`, :class:`TooMuch`, and what the body raises.
+        Raises :class:`NotThere`, :class:`Broken`, and what the body raises.
         """
         asked = request.asked
         headers = {name: asked.headers[name] for name in _ASKED if name in asked.headers}
         headers |= {"host": "localhost"} | self._proof(driver)
+        # As they came: these characters are bytes.
+        sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
         url = _url("http", target, asked.query)
-        with self._place(driver), self._socket(driver) as path:
+        with self._socket(driver) as path:
             made = httpx.Request(
                 asked.method,
                 url,
-                headers=headers,
+                headers=sent,
                 content=request.body() if request.has_body else None,
                 extensions={"timeout": _TIMES.as_dict()},
             )
@@ -114,7 +131,7 @@ class Upstreams:
     ) -> AsyncIterator[ClientConnection]:
         """A WebSocket to a session's Jupyter server. Raises as :meth:`ask` does."""
         url = _url("ws", target, asked.query)
-        with self._place(driver), self._socket(driver) as path:
+        with self._socket(driver) as path:
             try:
                 socket = await unix_connect(
                     path,
@@ -126,7 +143,8 @@ class Upstreams:
                     open_timeout=10,
                     close_timeout=2,
                     max_size=_MESSAGE_BYTES,
-                    max_queue=4,
+                    # A message is read when the one before was taken: each may be large.
+                    max_queue=0,
                     proxy=None,
                 )
             except (InvalidHandshake, InvalidMessage, TimeoutError) as error:
@@ -138,18 +156,6 @@ class Upstreams:
 
     def _proof(self, driver: Driver) -> dict[str, str]:
         return {"authorization": f"token {self._links.jupyter_token(driver.id)}"}
-
-    @contextmanager
-    def _place(self, driver: Driver) -> Iterator[None]:
-        if self._busy[driver.id] >= _AT_ONCE:
-            raise TooMuch
-        self._busy[driver.id] += 1
-        try:
-            yield
-        finally:
-            self._busy[driver.id] -= 1
-            if not self._busy[driver.id]:
-                del self._busy[driver.id]
 
     @contextmanager
     def _socket(self, driver: Driver) -> Iterator[str]:
@@ -224,15 +230,11 @@ async def send_on(send: Send, response: httpx.Response, ours: Sequence[tuple[str
 
 def _headers(response: httpx.Response) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that go on to the browser."""
-    headers = [
+    return [
         (name.encode(), response.headers[name].encode("latin-1", "replace"))
         for name in _ANSWERED
         if name in response.headers
     ]
-    location = response.headers.get("location", "")
-    if _OWN_PATH.fullmatch(location):
-        headers.append((b"location", location.encode()))
-    return headers
 
 
 def _url(scheme: str, target: Target, query: str) -> str:

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 #: Enough to keep a disk busy while others compute MD5s; more would only fight for the cores.
 _THREADS: Final = 8
 _READS: Final = frozenset(("GET", "HEAD"))
+#: A browser may be shown an object as a page, with scripts, but never as one of this server's own:
+#: notebooks have the same origin. Such a page has an origin of its own, and no cookies.
+_SANDBOX: Final = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts"
 _INTERNAL: Final = (
     "We encountered an internal error. The server's log has it under this request id."
 )
@@ -95,6 +98,7 @@ class S3Door:
             # The body never comes now; but what comes next would be taken for it.
             answer.headers["connection"] = "close"
         answer.headers["x-amz-request-id"] = request_id
+        answer.headers["content-security-policy"] = _SANDBOX
         await send_answer(self._ctx, answer, request.method, receive, send)
 
     async def _answer(self, request: SignedRequest, body: _Body, record: Record) -> Answer:
