@@ -297,6 +297,7 @@ def test_a_session_that_fails_says_why(kernel: Start) -> None:
     [
         (Place(data_dir=Path("/nowhere")), "No server runs on /nowhere. Start one with: "),
         (Place(endpoint_url="http://127.0.0.1:9"), "The server cannot be called: "),
+        (Place(endpoint_url="example.com"), "The server cannot be called: Invalid endpoint: "),
         (Place(profile="nobody"), "The server cannot be called: The config profile (nobody) "),
     ],
 )
@@ -306,6 +307,17 @@ def test_no_server_is_said_by_the_cell(kernel: Start, place: Place, words: str) 
 
     (said,) = started.run("1").errors()
     assert said.startswith(words)
+
+
+def test_a_url_of_something_else_is_said_by_the_cell(kernel: Start) -> None:
+    def something_else(athena: Athena, line: Line) -> None:
+        athena.answer = lambda *_: {"hello": "world"}  # type: ignore[method-assign]
+
+    started = kernel(something_else)
+    started.client.wait_for_ready(timeout=30)
+
+    (said,) = started.run("1").errors()
+    assert said.startswith("What answers at http://127.0.0.1:")
 
 
 # --- lost connections ---

@@ -17,6 +17,8 @@ from sparkowl.relay.options import Place
 
 #: The region of a server whose operator chose none.
 _REGION: Final = "us-east-1"
+#: What the names of AWS's own endpoints end with.
+_AMAZONS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _CONFIG: Final = {
     "retries": {"mode": "standard", "total_max_attempts": 3},
     # The process may have few seconds left to end its session in.
@@ -65,14 +67,17 @@ def athena(place: Place) -> Any:
 
 def _as_aws_has_it(place: Place) -> Any:
     found = boto3.Session(profile_name=place.profile, region_name=place.region)
-    client = found.client(
-        "athena",
-        endpoint_url=place.endpoint_url,
-        region_name=found.region_name or _REGION,
-        config=Config(**_CONFIG),
-    )
+    try:
+        client = found.client(
+            "athena",
+            endpoint_url=place.endpoint_url,
+            region_name=found.region_name or _REGION,
+            config=Config(**_CONFIG),
+        )
+    except ValueError as error:
+        raise NoServer(f"The server cannot be called: {error}") from error
     # Whoever forgot the URL must not be billed for sessions on AWS.
-    if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
+    if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(_AMAZONS):
         raise NoServer(
             f"Profile {place.profile} names no endpoint_url; give the server's with --endpoint-url."
         )
