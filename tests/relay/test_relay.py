@@ -26,6 +26,7 @@ from traitlets import default
 
 from sparkowl.relay import kernelspec
 from sparkowl.relay.options import Options, Place
+from sparkowl.relay.relay import pause_after
 
 Start = Callable[..., Kernel]
 
@@ -381,6 +382,10 @@ def test_a_kernel_that_begins_anew_is_said_by_the_cell_that_ran(kernel: Start) -
 
     assert said == "The session's kernel was restarted; its variables are gone."
     assert started.run("1").reply["status"] == "ok"
+
+
+def test_tries_go_on_however_many_have_failed() -> None:
+    assert pause_after(1) < pause_after(3) < pause_after(5000) <= 15
 
 
 # --- what must not harm ---

@@ -185,8 +185,7 @@ class Relay:
                 # The first time it is perhaps just ending, which is soon known.
                 if failures > 1:
                     await self._tell(f"{error}. Trying again.")
-            pause = min(_FIRST_PAUSE_S * 2**failures, _LONGEST_PAUSE_S)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await asyncio.sleep(pause_after(failures) * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _link(self) -> str:
         try:
@@ -257,6 +256,12 @@ class Relay:
                         OURS, _LOST, lambda asked: asked.message.id in doubtful
                     )
                 rested = rests
+
+
+def pause_after(failures: int) -> float:
+    """Seconds before the next try, ever longer, whatever the number."""
+    doublings = min(failures, 10)
+    return min(_FIRST_PAUSE_S * 2.0**doublings, _LONGEST_PAUSE_S)
 
 
 #: What Jupyter calls a kernel whose variables are gone.

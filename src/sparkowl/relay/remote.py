@@ -60,8 +60,12 @@ class Remote:
         await _asked(self._http, "POST", f"{self._kernel}/interrupt")
 
     async def idle(self) -> bool:
-        """Whether the kernel runs nothing."""
-        found = (await _asked(self._http, "GET", self._kernel)).json()
+        """Whether the kernel runs nothing; :class:`Away` when that cannot be asked."""
+        answer = await _asked(self._http, "GET", self._kernel)
+        try:
+            found = answer.json()
+        except ValueError as error:
+            raise Away("The session's Jupyter gave an answer that is none") from error
         return isinstance(found, dict) and found.get("execution_state") == "idle"
 
 
