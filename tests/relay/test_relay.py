@@ -21,7 +21,8 @@ from jupyter_client.session import DELIM
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tests.relay.conftest import Kernel
-from tests.relay.stand import SESSION, Athena, Jupyter, Line, served, within
+from tests.relay.stand import SESSION, Athena, Jupyter, Line, Terminator, served, within
+from tests.webs import Authority
 from traitlets import default
 
 from sparkowl.relay import kernelspec
@@ -386,6 +387,27 @@ def test_a_kernel_that_begins_anew_is_said_by_the_cell_that_ran(kernel: Start) -
 
 def test_tries_go_on_however_many_have_failed() -> None:
     assert pause_after(1) < pause_after(3) < pause_after(5000) <= 15
+
+
+def test_a_server_with_a_certificate_of_the_companys_own(
+    kernel: Start, remote: Jupyter, tmp_path: Path
+) -> None:
+    authority = Authority()
+    bundle = tmp_path / "authorities.pem"
+    bundle.write_bytes(authority.pem)
+    proxy = Terminator(remote.port, authority.server(tmp_path, "localhost"))
+
+    def encrypted(athena: Athena, line: Line) -> None:
+        link = remote.link(proxy.port)
+        athena.link = link.replace("http://127.0.0.1:", "https://localhost:")
+
+    try:
+        started = kernel(encrypted, environment={"AWS_CA_BUNDLE": str(bundle)})
+        started.client.wait_for_ready(timeout=30)
+
+        assert started.run("print(6 * 7)").text("stdout") == "42\n"
+    finally:
+        proxy.close()
 
 
 # --- what must not harm ---

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from sparkowl import credentials
@@ -63,6 +64,13 @@ def athena(place: Place) -> Any:
     named = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ATHENA"))
     by_aws = place.endpoint_url or place.profile or (named and place.data_dir is None)
     return _as_aws_has_it(place) if by_aws else _on_a_data_directory(place)
+
+
+def authorities(place: Place) -> str | None:
+    """The file of those whose certificates any AWS client takes here: ``AWS_CA_BUNDLE``, or a
+    profile's ``ca_bundle``."""
+    named = botocore.session.Session(profile=place.profile).get_config_variable("ca_bundle")
+    return str(named) if named else None
 
 
 def _as_aws_has_it(place: Place) -> Any:

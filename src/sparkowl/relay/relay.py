@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
+from sparkowl.relay.endpoint import authorities
 from sparkowl.relay.messages import Message
 from sparkowl.relay.options import Options
 from sparkowl.relay.remote import Remote, entered
@@ -172,10 +173,12 @@ class Relay:
     async def _keep_connected(self) -> None:
         """Connect whenever there is no connection, until the session is over."""
         visitor, began, visits, failures = str(uuid4()), monotonic(), 0, 0
+        trusted = authorities(self._options.place)
         while True:
             await self._session.ready(self._tell)
             try:
-                async with entered(await self._link(), self._session.id, visitor) as remote:
+                link = await self._link()
+                async with entered(link, self._session.id, visitor, trusted) as remote:
                     visits, failures = visits + 1, 0
                     await self._converse(remote, visits)
             except Away as error:
