@@ -18,8 +18,10 @@ from sparkowl.agent.cells import Cells
 from sparkowl.agent.counter import Counter
 from sparkowl.agent.desk import LONGEST_FRAME, DeskError
 from sparkowl.agent.leftovers import Leftovers
-from sparkowl.agent.messages import Cell
+from sparkowl.agent.messages import Cell, encode
 from sparkowl.agent.outbox import Outbox
+from sparkowl.app.process import _MESSAGE_BYTES
+from sparkowl.domain import cell
 
 
 @dataclass
@@ -166,3 +168,24 @@ async def test_a_thousand_cells_wait_and_no_more(tmp_path: Path) -> None:
     assert one.take(facts[0].calculation_id) is None
     assert len(list(one.refuse(lambda cell: cell.client == "tab"))) == cells.MOST - 1
     assert await asyncio.gather(*waiting) == [True] + [False] * (cells.MOST - 1)
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e4", "\U0001f989"])
+async def test_of_an_endless_cell_the_server_hears_the_beginning(
+    tmp_path: Path, letter: str
+) -> None:
+    (tmp_path / "outbox").mkdir()
+    outbox = Outbox(tmp_path / "outbox", Leftovers())
+    one = Cells(outbox)
+    waiting = asyncio.create_task(
+        one.may_run("m", "tab", letter * (3 * cell.LONGEST), stop_on_error=True)
+    )
+    await asyncio.sleep(0)
+
+    (fact,) = outbox.after(0)
+    assert isinstance(fact, Cell)
+    assert cell.too_long(fact.code)
+    # In one frame that the server takes: a longer one ends the link, again and again.
+    assert len(encode(fact)) < _MESSAGE_BYTES
+    one.refuse(lambda _: True)
+    assert await waiting is False

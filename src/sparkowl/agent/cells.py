@@ -20,6 +20,9 @@ from sparkowl.agent.outbox import Outbox
 
 #: More do not wait at once: each is a row, a frame and a message that Jupyter holds.
 MOST: Final = 1000
+#: In characters, one more than a cell may have: the server sees by it that it has too many. All of
+#: a cell might not fit into a frame of the link, which would break it each time it is sent.
+_BEGINNING: Final = (1 << 20) + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +60,9 @@ class Cells:
             answer=asyncio.get_running_loop().create_future(),
         )
         self._waiting[cell.calculation_id] = cell
-        self._outbox.put(Cell, calculation_id=cell.calculation_id, code=code, at=time.time())
+        self._outbox.put(
+            Cell, calculation_id=cell.calculation_id, code=code[:_BEGINNING], at=time.time()
+        )
         return await cell.answer
 
     def take(self, calculation_id: str) -> WaitingCell | None:
