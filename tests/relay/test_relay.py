@@ -353,6 +353,25 @@ def test_cells_asked_while_there_is_no_connection_run_when_there_is_one(kernel: 
     assert [started.result(each).text("stdout") for each in asked] == ["0\n", "1\n", "2\n"]
 
 
+def test_an_interrupt_without_a_connection_does_not_disown_what_runs(kernel: Start) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+    asked = started.client.execute("import time\ntime.sleep(3)\nprint('after')")
+    started.until("execute_input", asked)
+    links = started.athena.count("CreatePresignedNotebookUrl")
+    started.line.broken = True
+    started.line.cut()
+    within(lambda: started.athena.count("CreatePresignedNotebookUrl") >= links + 1)
+    behind = started.client.execute("behind = 1")
+    started.manager.interrupt_kernel()
+
+    assert started.result(behind).reply["ename"] == "KeyboardInterrupt"
+    started.line.broken = False
+    ran = started.result(asked)
+    assert (ran.reply["status"], ran.text("stdout")) == ("ok", "after\n")
+    assert started.run("behind").reply["ename"] == "NameError"
+
+
 def test_an_answer_that_is_lost_for_good_is_said_to_be(kernel: Start, remote: Jupyter) -> None:
     started = kernel()
     started.client.wait_for_ready(timeout=30)

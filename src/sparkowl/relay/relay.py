@@ -121,18 +121,26 @@ class Relay:
 
     async def _interrupt(self, asked: Asked | None = None) -> None:
         content: dict[str, Any] = {"status": "ok"}
-        if self._remote is None:
-            # The kernel has nothing to stop; what waits for it shall not run.
-            self._outbox = deque(m for m in self._outbox if m.kind != "execute_request")
-            await self._requests.refuse("KeyboardInterrupt", "", lambda asked: asked.loud)
-        else:
-            try:
+        try:
+            if self._remote is not None:
                 await self._remote.interrupt()
-            except Away as error:
-                log.warning("The interrupt failed: %s", error)
-                content = {"status": "error", "ename": OURS, "evalue": str(error), "traceback": []}
+            else:
+                await self._drop_what_waits()
+        except Away as error:
+            log.warning("The interrupt failed: %s", error)
+            content = {"status": "error", "ename": OURS, "evalue": str(error), "traceback": []}
         if asked is not None:
             await self._requests.reply(asked, content)
+
+    async def _drop_what_waits(self) -> None:
+        """What the kernel has not got shall not run; :class:`Away` when it has something to stop,
+        as that goes on, and its answer comes when there is a connection again."""
+        self._outbox = deque(m for m in self._outbox if m.kind != "execute_request")
+        await self._requests.refuse(
+            "KeyboardInterrupt", "", lambda asked: asked.loud and not asked.sent
+        )
+        if self._requests.runs:
+            raise Away("There is no connection to the session just now")
 
     async def _lose_patience(self) -> None:
         await asyncio.sleep(_PATIENCE_S)
