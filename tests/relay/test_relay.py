@@ -372,6 +372,23 @@ def test_an_interrupt_without_a_connection_does_not_disown_what_runs(kernel: Sta
     assert started.run("behind").reply["ename"] == "NameError"
 
 
+def test_a_session_whose_agent_is_away_for_a_while_is_awaited(kernel: Start) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+    started.run("kept = 7")
+    looks = started.athena.count("GetSessionStatus")
+    started.athena.state, started.athena.reason = "DEGRADED", "Its agent does not answer."
+    started.line.cut()
+    within(lambda: started.athena.count("GetSessionStatus") >= looks + 2)
+    asked = started.client.execute("print(kept)")
+
+    waiting = started.until("stream", asked)["content"]
+    started.athena.state, started.athena.reason = "IDLE", ""
+    assert waiting == {"name": "stderr", "text": "Its agent does not answer.\n"}
+    assert started.result(asked).text("stdout") == "7\n"
+    assert started.athena.count("TerminateSession") == 0
+
+
 def test_an_answer_that_is_lost_for_good_is_said_to_be(kernel: Start, remote: Jupyter) -> None:
     started = kernel()
     started.client.wait_for_ready(timeout=30)

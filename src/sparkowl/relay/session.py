@@ -16,7 +16,8 @@ from sparkowl.relay.options import Options
 #: The only one that there is; with it a session has a Jupyter server.
 _NOTEBOOK: Final = "Athena notebook version 1"
 _READY: Final = frozenset({"IDLE", "BUSY"})
-_OVER: Final = frozenset({"TERMINATING", "TERMINATED", "FAILED", "DEGRADED"})
+#: Not DEGRADED: its agent may be back in a moment, and nothing of it is lost then.
+_OVER: Final = frozenset({"TERMINATING", "TERMINATED", "FAILED"})
 #: As often as the command line looks: most of a warm start is over by then.
 _LOOK_EVERY_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 15.0
