@@ -93,8 +93,11 @@ class Authority:
 
     def trust(self) -> ssl.SSLContext:
         """For who takes this authority's certificates and no others."""
-        pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return ssl.create_default_context(cadata=pem)
+        return ssl.create_default_context(cadata=self.pem.decode())
+
+    @property
+    def pem(self) -> bytes:
+        return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def server(self, folder: Path, host: str) -> ssl.SSLContext:
         """For a server of that name."""

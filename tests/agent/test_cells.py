@@ -1,19 +1,23 @@
 """Cells of a page as calculations of its session: with a real kernel and Spark, and a stand-in for
 the page that sends its own messages."""
 
+# mypy: allow-untyped-calls
+# Jupyter's own functions are typed only here and there.
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from jupyter_client import BlockingKernelClient
 from tests.agent.conftest import eventually
 from tests.agent.page import Page, open_page
 
 from sparkowl.agent.messages import Cancel, Cell, Ended, Progress, Started
 
 if TYPE_CHECKING:
-    from tests.agent.conftest import Start
+    from tests.agent.conftest import Driver, Start
 
 pytestmark = pytest.mark.spark
 
@@ -190,6 +194,43 @@ def test_an_interrupt_of_nothing_changes_nothing(page: Page) -> None:
     page.driver.run("kept = 5")
     assert page.ask("interrupt")["answer"] == {}
     assert page.driver.run("kept").value == "5"
+
+
+WIDGET = """
+import threading
+ends = threading.Event()
+def works(comm, message):
+    open('began', 'w').close()
+    ends.wait(60)
+get_ipython().kernel.comm_manager.register_target('widget', works)
+"""
+
+
+def open_in_a_subshell(driver: Driver, target: str) -> None:
+    """As a page does for its widgets: their callbacks run beside the cells, in another thread."""
+    client = BlockingKernelClient()
+    client.load_connection_file(str(driver.run_dir / "kernel" / "connection.json"))
+    # As the kernel has it, which started in the same folder.
+    client.ip = f"/proc/{driver.agent.pid}/cwd/{client.ip}"
+    client.start_channels(stdin=False, hb=False)
+    client.control_channel.send(client.session.msg("create_subshell_request", {}))
+    subshell = client.get_control_msg(timeout=30)["content"]["subshell_id"]
+    opens = {"comm_id": "c-1", "target_name": target, "data": {}}
+    message = client.session.msg("comm_open", opens)
+    message["header"]["subshell_id"] = subshell
+    client.shell_channel.send(message)
+    eventually((driver.run_dir / "work" / "began").exists)
+    client.stop_channels()
+
+
+def test_an_interrupt_while_only_a_widget_works_does_the_kernel_no_harm(page: Page) -> None:
+    page.driver.run(WIDGET)
+    open_in_a_subshell(page.driver, "widget")
+    for _ in range(3):
+        assert page.ask("interrupt")["answer"] == {}
+
+    answer, done = page.whole("ends.set()\nspark.range(3).count()")
+    assert (answer["answer"], done.value) == ({"run": True}, "3")
 
 
 def test_a_cell_that_its_page_does_not_send_ends_by_itself(page: Page) -> None:

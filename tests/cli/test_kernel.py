@@ -73,17 +73,27 @@ def test_a_second_install_takes_the_place_of_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["install", "remove"])
-def test_a_kernelspec_of_somebody_else_is_left_alone(tmp_path: Path, verb: str) -> None:
+@pytest.mark.parametrize("name", ["python3", "Python3"])
+def test_a_kernelspec_of_somebody_else_is_left_alone(tmp_path: Path, verb: str, name: str) -> None:
     folder = tmp_path / "share/jupyter/kernels/python3"
     folder.mkdir(parents=True)
     theirs = {"argv": ["python", "-m", "ipykernel"], "display_name": "Python", "language": "python"}
     (folder / "kernel.json").write_text(json.dumps(theirs))
 
-    done = command("kernel", verb, "--name", "python3", "--prefix", str(tmp_path))
+    done = command("kernel", verb, "--name", name, "--prefix", str(tmp_path))
 
     assert done.returncode == 1
     assert done.stderr == f"Kernelspec python3 at {folder} is not one of SparkOwl's.\n"
     assert spec(tmp_path, "python3") == theirs
+
+
+def test_a_name_with_capitals_is_installed_and_removed_as_jupyter_has_it(tmp_path: Path) -> None:
+    installed = command("kernel", "install", "--name", "Owl", "--prefix", str(tmp_path))
+    removed = command("kernel", "remove", "--name", "Owl", "--prefix", str(tmp_path))
+
+    folder = tmp_path / "share/jupyter/kernels/owl"
+    assert installed.stdout == f"Installed kernel owl in {folder}\n"
+    assert (removed.stdout, removed.stderr) == (f"Removed {folder}\n", "")
 
 
 def test_remove_of_none_says_so(tmp_path: Path) -> None:

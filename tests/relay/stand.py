@@ -3,9 +3,11 @@ that can be cut."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -72,6 +74,46 @@ class Line:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+
+
+class Terminator:
+    """Terminates TLS before a port, as an operator's proxy does."""
+
+    def __init__(self, to: int, context: ssl.SSLContext) -> None:
+        self._to = to
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, args=(context,))
+        self._thread.start()
+
+    def _run(self, context: ssl.SSLContext) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve(context))
+
+    async def _serve(self, context: ssl.SSLContext) -> None:
+        async with await asyncio.start_server(self._accept, sock=self._listener, ssl=context):
+            await self._stop.wait()
+
+    async def _accept(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        far, to_far = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            await asyncio.gather(self._forward(near, to_far), self._forward(far, to_near))
+        finally:
+            for end in (to_near, to_far):
+                end.transport.abort()
+
+    @staticmethod
+    async def _forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while some := await source.read(65536):
+                target.write(some)
+        target.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
 
 
 @dataclass

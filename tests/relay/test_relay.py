@@ -21,11 +21,13 @@ from jupyter_client.session import DELIM
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tests.relay.conftest import Kernel
-from tests.relay.stand import SESSION, Athena, Jupyter, Line, served, within
+from tests.relay.stand import SESSION, Athena, Jupyter, Line, Terminator, served, within
+from tests.webs import Authority
 from traitlets import default
 
 from sparkowl.relay import kernelspec
 from sparkowl.relay.options import Options, Place
+from sparkowl.relay.relay import pause_after
 
 Start = Callable[..., Kernel]
 
@@ -314,6 +316,7 @@ def test_a_session_that_fails_says_why(kernel: Start) -> None:
     [
         (Place(data_dir=Path("/nowhere")), "No server runs on /nowhere. Start one with: "),
         (Place(endpoint_url="http://127.0.0.1:9"), "The server cannot be called: "),
+        (Place(endpoint_url="example.com"), "The server cannot be called: Invalid endpoint: "),
         (Place(profile="nobody"), "The server cannot be called: The config profile (nobody) "),
     ],
 )
@@ -323,6 +326,17 @@ def test_no_server_is_said_by_the_cell(kernel: Start, place: Place, words: str) 
 
     (said,) = started.run("1").errors()
     assert said.startswith(words)
+
+
+def test_a_url_of_something_else_is_said_by_the_cell(kernel: Start) -> None:
+    def something_else(athena: Athena, line: Line) -> None:
+        athena.answer = lambda *_: {"hello": "world"}  # type: ignore[method-assign]
+
+    started = kernel(something_else)
+    started.client.wait_for_ready(timeout=30)
+
+    (said,) = started.run("1").errors()
+    assert said.startswith("What answers at http://127.0.0.1:")
 
 
 # --- lost connections ---
@@ -356,6 +370,42 @@ def test_cells_asked_while_there_is_no_connection_run_when_there_is_one(kernel: 
     assert [started.result(each).text("stdout") for each in asked] == ["0\n", "1\n", "2\n"]
 
 
+def test_an_interrupt_without_a_connection_does_not_disown_what_runs(kernel: Start) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+    asked = started.client.execute("import time\ntime.sleep(3)\nprint('after')")
+    started.until("execute_input", asked)
+    links = started.athena.count("CreatePresignedNotebookUrl")
+    started.line.broken = True
+    started.line.cut()
+    within(lambda: started.athena.count("CreatePresignedNotebookUrl") >= links + 1)
+    behind = started.client.execute("behind = 1")
+    started.manager.interrupt_kernel()
+
+    assert started.result(behind).reply["ename"] == "KeyboardInterrupt"
+    started.line.broken = False
+    ran = started.result(asked)
+    assert (ran.reply["status"], ran.text("stdout")) == ("ok", "after\n")
+    assert started.run("behind").reply["ename"] == "NameError"
+
+
+def test_a_session_whose_agent_is_away_for_a_while_is_awaited(kernel: Start) -> None:
+    started = kernel()
+    started.client.wait_for_ready(timeout=30)
+    started.run("kept = 7")
+    looks = started.athena.count("GetSessionStatus")
+    started.athena.state, started.athena.reason = "DEGRADED", "Its agent does not answer."
+    started.line.cut()
+    within(lambda: started.athena.count("GetSessionStatus") >= looks + 2)
+    asked = started.client.execute("print(kept)")
+
+    waiting = started.until("stream", asked)["content"]
+    started.athena.state, started.athena.reason = "IDLE", ""
+    assert waiting == {"name": "stderr", "text": "Its agent does not answer.\n"}
+    assert started.result(asked).text("stdout") == "7\n"
+    assert started.athena.count("TerminateSession") == 0
+
+
 def test_an_answer_that_is_lost_for_good_is_said_to_be(kernel: Start, remote: Jupyter) -> None:
     started = kernel()
     started.client.wait_for_ready(timeout=30)
@@ -386,6 +436,31 @@ def test_a_kernel_that_begins_anew_is_said_by_the_cell_that_ran(kernel: Start) -
 
     assert said == "The session's kernel was restarted; its variables are gone."
     assert started.run("1").reply["status"] == "ok"
+
+
+def test_tries_go_on_however_many_have_failed() -> None:
+    assert pause_after(1) < pause_after(3) < pause_after(5000) <= 15
+
+
+def test_a_server_with_a_certificate_of_the_companys_own(
+    kernel: Start, remote: Jupyter, tmp_path: Path
+) -> None:
+    authority = Authority()
+    bundle = tmp_path / "authorities.pem"
+    bundle.write_bytes(authority.pem)
+    proxy = Terminator(remote.port, authority.server(tmp_path, "localhost"))
+
+    def encrypted(athena: Athena, line: Line) -> None:
+        link = remote.link(proxy.port)
+        athena.link = link.replace("http://127.0.0.1:", "https://localhost:")
+
+    try:
+        started = kernel(encrypted, environment={"AWS_CA_BUNDLE": str(bundle)})
+        started.client.wait_for_ready(timeout=30)
+
+        assert started.run("print(6 * 7)").text("stdout") == "42\n"
+    finally:
+        proxy.close()
 
 
 # --- what must not harm ---

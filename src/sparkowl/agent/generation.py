@@ -61,11 +61,8 @@ class Generation:
             raise DriverLost(why, "USER") from error
 
     def interrupt(self) -> None:
-        """Stop what the kernel does for the page beside calculations, a widget's callback say.
-
-        A kernel that waits for work is left alone: Spark's own handler would raise in its loop.
-        """
-        if self.engine is not None and not self.engine.channel.quiet:
+        """Stop what the kernel does for the page beside calculations, a widget's callback say."""
+        if self.engine is not None:
             self._driver.interrupt()
 
     def trim_logs(self) -> None:

@@ -50,6 +50,7 @@ def main() -> None:
         _send(report, {"error": _reason(error)})
         sys.exit(1)
     _send(report, ready)
+    _be_deaf_between_blocks()
     _let_signals_wake_the_loop()
     app.start()
 
@@ -70,6 +71,15 @@ def _reason(error: Exception) -> str:
             said = cause.getMessage() or said
             cause = cause.getCause()
     return said or f"{type(error).__name__}: {error}"
+
+
+def _be_deaf_between_blocks() -> None:
+    """An interrupt stops what runs in the main thread, for which ipykernel sets a handler each
+    time. Between, Spark's own would raise in the loop, which ends it: an interrupt may come too
+    late, or when only a widget works, in a thread of its own.
+    """
+    # Not SIG_IGN, which programs that are started then would inherit.
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def _let_signals_wake_the_loop() -> None:

@@ -258,11 +258,8 @@ class Runner:
         await calculation.cancel_asked.wait()
         began = time.monotonic()
         while calculation.may_hold_out:
-            # A kernel that waits for a page's message is no block yet: Spark's own handler would
-            # raise in its loop.
-            if calculation.began_at or not engine.channel.quiet:
-                # The group as well, later: a shell that the block runs may hold it back.
-                engine.driver.interrupt(everyone=time.monotonic() - began > _GROUP_AFTER_S)
+            # The group as well, later: a shell that the block runs may hold it back.
+            engine.driver.interrupt(everyone=time.monotonic() - began > _GROUP_AFTER_S)
             await asyncio.sleep(_JOBS_AFTER_S)
             with suppress(SparkUnreachable, TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from sparkowl import credentials
@@ -17,6 +18,8 @@ from sparkowl.relay.options import Place
 
 #: The region of a server whose operator chose none.
 _REGION: Final = "us-east-1"
+#: What the names of AWS's own endpoints end with.
+_AMAZONS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _CONFIG: Final = {
     "retries": {"mode": "standard", "total_max_attempts": 3},
     # The process may have few seconds left to end its session in.
@@ -63,16 +66,26 @@ def athena(place: Place) -> Any:
     return _as_aws_has_it(place) if by_aws else _on_a_data_directory(place)
 
 
+def authorities(place: Place) -> str | None:
+    """The file of those whose certificates any AWS client takes here: ``AWS_CA_BUNDLE``, or a
+    profile's ``ca_bundle``."""
+    named = botocore.session.Session(profile=place.profile).get_config_variable("ca_bundle")
+    return str(named) if named else None
+
+
 def _as_aws_has_it(place: Place) -> Any:
     found = boto3.Session(profile_name=place.profile, region_name=place.region)
-    client = found.client(
-        "athena",
-        endpoint_url=place.endpoint_url,
-        region_name=found.region_name or _REGION,
-        config=Config(**_CONFIG),
-    )
+    try:
+        client = found.client(
+            "athena",
+            endpoint_url=place.endpoint_url,
+            region_name=found.region_name or _REGION,
+            config=Config(**_CONFIG),
+        )
+    except ValueError as error:
+        raise NoServer(f"The server cannot be called: {error}") from error
     # Whoever forgot the URL must not be billed for sessions on AWS.
-    if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
+    if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(_AMAZONS):
         raise NoServer(
             f"Profile {place.profile} names no endpoint_url; give the server's with --endpoint-url."
         )

@@ -42,15 +42,16 @@ def install(options: Options, display_name: str, prefix: str | None = None) -> P
     :class:`NotOurs` for one that is taken, OSError when it cannot be written.
     """
     manager = KernelSpecManager()
-    user = prefix is None
+    # Jupyter does not tell capitals apart: it would replace what is there by the same name.
+    name, user = options.name.lower(), prefix is None
     with TemporaryDirectory() as folder:
         (Path(folder) / "kernel.json").write_text(
             json.dumps(contents(options, display_name), indent=1) + "\n"
         )
-        there = manager._get_destination_dir(options.name, user=user, prefix=prefix)
+        there = manager._get_destination_dir(name, user=user, prefix=prefix)
         if Path(there).is_dir() and not _ours(Path(there)):
-            raise NotOurs(f"Kernelspec {options.name} at {there} is not one of SparkOwl's.")
-        return Path(manager.install_kernel_spec(folder, options.name, user=user, prefix=prefix))
+            raise NotOurs(f"Kernelspec {name} at {there} is not one of SparkOwl's.")
+        return Path(manager.install_kernel_spec(folder, name, user=user, prefix=prefix))
 
 
 def installed() -> Iterator[tuple[str, Path, dict[str, Any]]]:
@@ -65,6 +66,7 @@ def remove(name: str, prefix: str | None = None) -> Path:
 
     LookupError when there is none, :class:`NotOurs` when it is somebody else's.
     """
+    name = name.lower()
     manager = KernelSpecManager(ensure_native_kernel=False)
     if prefix is not None:
         manager.kernel_dirs = [str(Path(prefix) / "share" / "jupyter" / "kernels")]

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
+from sparkowl.relay.endpoint import authorities
 from sparkowl.relay.messages import Message
 from sparkowl.relay.options import Options
 from sparkowl.relay.remote import Remote, entered
@@ -120,18 +121,26 @@ class Relay:
 
     async def _interrupt(self, asked: Asked | None = None) -> None:
         content: dict[str, Any] = {"status": "ok"}
-        if self._remote is None:
-            # The kernel has nothing to stop; what waits for it shall not run.
-            self._outbox = deque(m for m in self._outbox if m.kind != "execute_request")
-            await self._requests.refuse("KeyboardInterrupt", "", lambda asked: asked.loud)
-        else:
-            try:
+        try:
+            if self._remote is not None:
                 await self._remote.interrupt()
-            except Away as error:
-                log.warning("The interrupt failed: %s", error)
-                content = {"status": "error", "ename": OURS, "evalue": str(error), "traceback": []}
+            else:
+                await self._drop_what_waits()
+        except Away as error:
+            log.warning("The interrupt failed: %s", error)
+            content = {"status": "error", "ename": OURS, "evalue": str(error), "traceback": []}
         if asked is not None:
             await self._requests.reply(asked, content)
+
+    async def _drop_what_waits(self) -> None:
+        """What the kernel has not got shall not run; :class:`Away` when it has something to stop,
+        as that goes on, and its answer comes when there is a connection again."""
+        self._outbox = deque(m for m in self._outbox if m.kind != "execute_request")
+        await self._requests.refuse(
+            "KeyboardInterrupt", "", lambda asked: asked.loud and not asked.sent
+        )
+        if self._requests.runs:
+            raise Away("There is no connection to the session just now")
 
     async def _lose_patience(self) -> None:
         await asyncio.sleep(_PATIENCE_S)
@@ -172,12 +181,14 @@ class Relay:
     async def _keep_connected(self) -> None:
         """Connect whenever there is no connection, until the session is over."""
         visitor, visits, failures = str(uuid4()), 0, 0
+        trusted = authorities(self._options.place)
         await self._session.ready(self._tell)
         # However long it waited in line before.
         ran_at = monotonic()
         while True:
             try:
-                async with entered(await self._link(), self._session.id, visitor) as remote:
+                link = await self._link()
+                async with entered(link, self._session.id, visitor, trusted) as remote:
                     visits, failures = visits + 1, 0
                     await self._converse(remote, visits)
             except Away as error:
@@ -187,8 +198,7 @@ class Relay:
                 # The first time it is perhaps just ending, which is soon known.
                 if failures > 1:
                     await self._tell(f"{error}. Trying again.")
-            pause = min(_FIRST_PAUSE_S * 2**failures, _LONGEST_PAUSE_S)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await asyncio.sleep(pause_after(failures) * random.uniform(0.5, 1.0))  # noqa: S311
             await self._session.ready(self._tell)
 
     async def _link(self) -> str:
@@ -260,6 +270,12 @@ class Relay:
                         OURS, _LOST, lambda asked: asked.message.id in doubtful
                     )
                 rested = rests
+
+
+def pause_after(failures: int) -> float:
+    """Seconds before the next try, ever longer, whatever the number."""
+    doublings = min(failures, 10)
+    return min(_FIRST_PAUSE_S * 2.0**doublings, _LONGEST_PAUSE_S)
 
 
 #: What Jupyter calls a kernel whose variables are gone.

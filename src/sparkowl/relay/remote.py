@@ -60,8 +60,12 @@ class Remote:
         await _asked(self._http, "POST", f"{self._kernel}/interrupt")
 
     async def idle(self) -> bool:
-        """Whether the kernel runs nothing."""
-        found = (await _asked(self._http, "GET", self._kernel)).json()
+        """Whether the kernel runs nothing; :class:`Away` when that cannot be asked."""
+        answer = await _asked(self._http, "GET", self._kernel)
+        try:
+            found = answer.json()
+        except ValueError as error:
+            raise Away("The session's Jupyter gave an answer that is none") from error
         return isinstance(found, dict) and found.get("execution_state") == "idle"
 
 
@@ -75,16 +79,20 @@ def base_of(url: str, session_id: str) -> str:
 
 
 @asynccontextmanager
-async def entered(url: str, session_id: str, visitor: str) -> AsyncIterator[Remote]:
+async def entered(
+    url: str, session_id: str, visitor: str, authorities: str | None = None
+) -> AsyncIterator[Remote]:
     """A connection to the kernel that a link leads to; :class:`Away` when there is none (yet).
 
     ``visitor`` names who comes: what was missed between two visits of the same one is sent again.
+    ``authorities`` is a file of those that are trusted besides the usual ones.
     """
     base = base_of(url, session_id)
     parts = urlsplit(base)
+    trust = _trust(authorities) if parts.scheme == "https" else None
     # The door takes no WebSocket and no POST from another origin.
     headers = {"Origin": f"{parts.scheme}://{parts.netloc}"}
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers) as http:
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers, verify=trust or True) as http:
         # Not followed: the answer's cookie is all that is wanted, not the page.
         await _asked(http, "GET", url)
         kernel = await _kernel(http, base)
@@ -98,6 +106,7 @@ async def entered(url: str, session_id: str, visitor: str) -> AsyncIterator[Remo
                 max_size=_LONGEST_BYTES,
                 ping_interval=_PING_EVERY_S,
                 open_timeout=_TIMEOUT_S,
+                ssl=trust,
             )
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ssl.SSLError) as error:
             raise Away(f"The session's kernel cannot be reached ({error})") from error
@@ -107,6 +116,18 @@ async def entered(url: str, session_id: str, visitor: str) -> AsyncIterator[Remo
             yield Remote(http, kernel, socket)
         finally:
             await asyncio.shield(socket.close())
+
+
+def _trust(authorities: str | None) -> ssl.SSLContext:
+    """The same for both: each has its own idea of the usual ones."""
+    context = httpx.create_ssl_context()
+    context.load_default_certs()
+    if authorities:
+        try:
+            context.load_verify_locations(authorities)
+        except OSError as error:  # ssl.SSLError, too
+            raise Away(f"The CA bundle {authorities} cannot be used: {error}") from error
+    return context
 
 
 async def _kernel(http: httpx.AsyncClient, base: str) -> str:

@@ -95,6 +95,11 @@ class Requests:
     def sent(self) -> set[str]:
         return {id for id, asked in self._waiting.items() if asked.sent}
 
+    @property
+    def runs(self) -> bool:
+        """Whether the session's kernel has a cell that it has not answered."""
+        return any(asked.sent and asked.loud for asked in self._waiting.values())
+
     async def pass_on(self, message: Message) -> None:
         """Give the front ends a message of the session's kernel."""
         if message.channel == "iopub":

@@ -79,6 +79,9 @@ class Session:
             ClientRequestToken=self._token,
             **({} if idle is None else {"SessionIdleTimeoutInMinutes": idle}),
         )
+        if "SessionId" not in started:
+            where = self._client.meta.endpoint_url
+            raise NoServer(f"What answers at {where} is no SparkOwl server.")
         return str(started["SessionId"])
 
     async def ready(self, tell: Callable[[str], Awaitable[None]]) -> None:
