@@ -169,6 +169,18 @@ async def test_a_thousand_cells_wait_and_no_more(tmp_path: Path) -> None:
     assert await asyncio.gather(*waiting) == [True] + [False] * (cells.MOST - 1)
 
 
+async def test_a_cell_that_the_server_refuses_is_answered_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "outbox").mkdir()
+    one = Cells(Outbox(tmp_path / "outbox", Leftovers()))
+    waiting = asyncio.create_task(one.may_run("m", "tab", "1", stop_on_error=True))
+    await asyncio.sleep(0)
+
+    assert len(list(one.refuse(lambda _cell: True, "WorkGroup spark is disabled."))) == 1
+
+    with pytest.raises(DeskError, match=r"WorkGroup spark is disabled\."):
+        await waiting
+
+
 async def test_a_cell_that_nobody_may_run_does_not_break_the_link(tmp_path: Path) -> None:
     """The server takes frames of 16 MiB, and what it does not take is sent again for ever."""
     (tmp_path / "outbox").mkdir()

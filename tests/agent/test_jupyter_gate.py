@@ -102,6 +102,11 @@ def test_a_blank_cell_is_none(agent: FakeAgent, page: Page) -> None:
     assert agent.asked == []
 
 
+def test_expressions_are_code_too(agent: FakeAgent, page: Page) -> None:
+    page.outcome(page.execute("", user_expressions={"x": "1 + 1"}))
+    assert [frame["ask"] for frame in agent.asked] == ["cell"]
+
+
 def test_input_is_asked_of_the_page(agent: FakeAgent, page: Page) -> None:
     cell = page.execute("input('who? ')")
     assert page.until("input_request", cell)["content"]["prompt"] == "who? "

@@ -150,6 +150,7 @@ OF_NOTEBOOKS = {
     '"started_at": "2026-01-01T00:00:00+00:00", "properties": {"a": "b"}, "buckets": {"c": "/d"}, '
     '"jupyter_base": "/notebooks/s/", "notebook": "n.ipynb"}',
     "cell": '{"kind": "cell", "seq": 8, "calculation_id": "c", "code": "1", "at": 1.5}',
+    "cancel": '{"kind": "cancel", "calculation_id": "c", "reason": "WorkGroup x is disabled."}',
     "restarted": '{"kind": "restarted", "seq": 9, "at": 1.5}',
 }
 PINNED = [*OF_0_1_0.items(), *OF_NOTEBOOKS.items()]

@@ -259,8 +259,8 @@ class Agent:
         match command:
             case Stop():
                 self._stop.set()
-            case Cancel(calculation_id=calculation_id):
-                self._runner.cancel(calculation_id)
+            case Cancel(calculation_id=calculation_id, reason=reason):
+                self._runner.cancel(calculation_id, reason)
             case Adopt() | Run():
                 self._commands.put_nowait(command)
             case _:

@@ -45,6 +45,13 @@ class WaitingCell:
         if not self.answer.done():
             self.answer.set_result(run)
 
+    def refuse(self, why: str) -> None:
+        """Answer that it will not run; with a reason the page shows that."""
+        if why and not self.answer.done():
+            self.answer.set_exception(DeskError(409, why))
+        else:
+            self.tell(run=False)
+
 
 class Cells:
     def __init__(self, outbox: Outbox) -> None:
@@ -52,8 +59,8 @@ class Cells:
         self._waiting: dict[str, WaitingCell] = {}
 
     async def may_run(self, msg_id: str, client: str, code: str, *, stop_on_error: bool) -> bool:
-        """Report the cell and wait for its turn; :class:`DeskError` when too many wait already, and
-        for an id that is none."""
+        """Report the cell and wait for its turn; :class:`DeskError` when too many wait already, for
+        an id that is none, and when the server refuses the cell."""
         if max(len(msg_id), len(client)) > LONGEST_ID:
             raise DeskError(400, f"A message's id has at most {LONGEST_ID} characters.")
         if len(self._waiting) >= MOST:
@@ -75,10 +82,10 @@ class Cells:
         """The cell whose turn it is, for its caller to answer; None: no cell of the page."""
         return self._waiting.pop(calculation_id, None)
 
-    def refuse(self, which: Callable[[WaitingCell], bool]) -> Iterable[str]:
+    def refuse(self, which: Callable[[WaitingCell], bool], why: str = "") -> Iterable[str]:
         """Tell some of them that they will not run; their ids, as each still has to end."""
         refused = [cell for cell in self._waiting.values() if which(cell)]
         for cell in refused:
             del self._waiting[cell.calculation_id]
-            cell.tell(run=False)
+            cell.refuse(why)
         return [cell.calculation_id for cell in refused]

@@ -10,7 +10,8 @@ Asked:
 ``cell``
     ``msg_id``, ``client`` (the page's session), ``code``, ``stop_on_error``: the page wants to run
     this. The answer comes when it may: ``{"run": true}``, and then Jupyter sends the page's own
-    message on to the kernel; or ``{"run": false}``, as one before it failed or it was canceled.
+    message on to the kernel; or ``{"run": false}``, as one before it failed or it was canceled; an
+    error where the server refuses it.
 ``interrupt``
     What runs shall stop. ``{}`` once the kernel has its signal.
 ``restart``

@@ -180,6 +180,8 @@ class Cancel:
 
     kind: ClassVar[str] = "cancel"
     calculation_id: str
+    #: Why the server does not let a cell of the page run; empty: somebody stopped it.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

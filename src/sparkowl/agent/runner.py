@@ -91,17 +91,18 @@ class Runner:
             self._seen.add(run.calculation_id)
             self._waiting.put_nowait(run)
 
-    def cancel(self, calculation_id: str) -> None:
+    def cancel(self, calculation_id: str, refusal: str = "") -> None:
         """Stop a calculation: the running one, or one that waits or has yet to come.
 
-        The server may cancel before it hands a block over. An ended one: no effect.
+        The server may cancel before it hands a block over. An ended one: no effect. ``refusal`` is
+        what the page is told where the server does not let its cell run.
         """
         current = self._current
         if current is not None and current.run.calculation_id == calculation_id:
             current.stop(for_good=True)
         else:
             self._cancelled[calculation_id] = ""
-            self._refuse(lambda cell: cell.calculation_id == calculation_id)
+            self._refuse(lambda cell: cell.calculation_id == calculation_id, told=refusal)
 
     def interrupt(self) -> bool:
         """Stop what runs, as the page asks for it, and with it the cells that wait; False: nothing
@@ -120,8 +121,10 @@ class Runner:
         """Nobody is left to run the cells that wait."""
         self._refuse(lambda _cell: True, _NEVER_SENT)
 
-    def _refuse(self, which: Callable[[WaitingCell], bool], reason: str = "") -> None:
-        for calculation_id in self._cells.refuse(which):
+    def _refuse(
+        self, which: Callable[[WaitingCell], bool], reason: str = "", told: str = ""
+    ) -> None:
+        for calculation_id in self._cells.refuse(which, told):
             # Ended by its Run, which brings along where its outputs belong.
             self._cancelled[calculation_id] = reason
 

@@ -361,7 +361,8 @@ class Sessions:
 
     async def _cancel(self, driver: Driver, *canceled: Calculation) -> None:
         for calculation in canceled:
-            cancel = messages.Cancel(calculation_id=calculation.id)
+            # Only one that was refused has a reason before its end.
+            cancel = messages.Cancel(calculation_id=calculation.id, reason=calculation.reason or "")
             await self._means.links.send_once(driver.id, f"cancel:{calculation.id}", cancel)
 
     async def _run(

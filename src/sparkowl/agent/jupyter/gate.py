@@ -179,7 +179,7 @@ class Gate(ZMQChannelsWebsocketConnection):
     def _execute(self, message: Message) -> None:
         content = message.content()
         code = content["code"]
-        if not code.strip():
+        if not code.strip() and not content.get("user_expressions"):
             self._send(message, "shell")
             return
         # Asked before this returns, so that cells keep the order that they were sent in.
