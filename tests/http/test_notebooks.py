@@ -436,7 +436,12 @@ def test_a_session_that_ended_says_so(place: Place, upstream: Upstream) -> None:
     assert b"The session has ended" in page.body
     assert b"TERMINAT" in page.body
     assert browser.get("api/sessions").status == 410
-    assert browser.get("_sparkowl/session").status == 410
+    told = browser.get("_sparkowl/session")
+    assert told.status == 410
+    # For the page that is open, which says why.
+    ended = server.client().get_session_status(SessionId=browser.session_id)["Status"]
+    assert told.json["state"].startswith("TERMINAT")
+    assert told.json["reason"] == ended["StateChangeReason"]
     assert browser.ask("GET", link).status == 410
     assert Browser(server, browser.session_id).ask("GET", browser.page).status == 403
     assert upstream.asked == []

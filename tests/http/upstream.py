@@ -95,7 +95,7 @@ class _Echo(WebSocketHandler):
         if message == "close":
             self.close(4321, "as you wish")
         elif message == "die":
-            self.ws_connection.stream.close()
+            self.detach().close()
         else:
             await self.write_message(message, binary=isinstance(message, bytes))
 

@@ -64,7 +64,9 @@ def welcome(path: str, cookie: str) -> Response:
 
 def ended(session: Session, kind: Kind) -> Response:
     if kind is not Kind.PAGE:
-        return _message(410, f"The session is {session.state}.")
+        # The page that is open says why.
+        why = {"state": str(session.state), "reason": session.reason}
+        return _message(410, f"The session is {session.state}.", **why)
     return _page(
         410,
         "The session has ended",
@@ -150,10 +152,10 @@ def _page(status: int, title: str, *paragraphs: str, refresh_s: int | None = Non
     return HTMLResponse(text, status, security() | {"content-security-policy": _PLAIN})
 
 
-def _message(status: int, text: str) -> Response:
+def _message(status: int, text: str, **more: str | None) -> Response:
     """A refusal as Jupyter's page reads it."""
     headers = security() | {"content-security-policy": _DATA}
-    return JSONResponse({"message": text}, status, headers)
+    return JSONResponse({"message": text} | more, status, headers)
 
 
 def _how(session_id: str) -> tuple[str, str]:
