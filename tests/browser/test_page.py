@@ -211,6 +211,28 @@ def test_an_expired_link_is_said_until_there_is_another(
     expect(opened.said("expired")).to_have_count(0)
 
 
+def test_a_kernel_that_jupyter_gave_up_is_connected_again_while_the_session_lives(
+    page: Page, server: Jupyter, answers: Answers
+) -> None:
+    page.add_init_script(
+        "window.WebSocket = class extends WebSocket { constructor(...given) { super(...given);"
+        " if (this.url.includes('/channels')) window.toKernel = this; } }"
+    )
+    answers.status = 403
+    opened = Opened(page, server, answers, "6 * 7")
+    expect(opened.said("expired")).to_be_visible()
+    # To Jupyter's page the same as the door's "going away": there is no more to come.
+    page.evaluate("toKernel.close(1000)")
+    icon = page.locator(".jp-Notebook-ExecutionIndicator")
+    expect(icon).to_have_attribute("data-status", "disconnected")
+
+    answers.status = 200
+    opened.look_again()
+
+    opened.run(1)
+    expect(opened.cell(1).locator(".jp-OutputArea-output")).to_have_text("42")
+
+
 @pytest.mark.parametrize("status", [None, 502])
 def test_a_server_that_stays_away_is_missed_until_it_is_back(
     page: Page, server: Jupyter, answers: Answers, status: int | None

@@ -179,9 +179,13 @@ def processes_of(data_dir: Path) -> dict[int, str]:
 
 
 def pid_of(data_dir: Path, session: str, user: User, part: str) -> int:
-    """The agent, kernel or jvm of a session's driver."""
+    """The agent, kernel, jvm or Jupyter server (``jupyter``) of a session's driver."""
     driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
-    words = {"agent": f"-m sparkowl.agent {driver}", "kernel": "sparkowl.agent.kernel"}
+    words = {
+        "agent": f"-m sparkowl.agent {driver}",
+        "kernel": "sparkowl.agent.kernel",
+        "jupyter": "-m sparkowl.agent.jupyter",
+    }
     for pid, command in processes_of(data_dir / "drivers" / driver).items():
         if part == "jvm" and "org.apache.spark.deploy.SparkSubmit" in command:
             return pid

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
+
+import pytest
+from tests.http.browser import notebook
+from websockets.exceptions import InvalidStatus
 
 from sparkowl.http.complaints import Seldom
 
@@ -45,3 +50,15 @@ def test_other_complaints_are_not_held_back() -> None:
 
 def test_calls_that_the_stop_cut_short_are_no_errors() -> None:
     assert not Seldom(Time()).filter(record("broke", asyncio.CancelledError()))
+
+
+def test_an_upgrade_that_is_refused_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with notebook(tmp_path) as (browser, _):
+        for _ in range(3):
+            with pytest.raises(InvalidStatus) as refused, browser.socket():
+                pass
+            assert refused.value.response.status_code == 403
+
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []

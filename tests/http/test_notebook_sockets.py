@@ -158,6 +158,16 @@ def test_sockets_are_closed_when_the_session_ends(place: Place, upstream: Upstre
     until(lambda: upstream.closed == [1001])
 
 
+def test_a_page_is_to_come_again_when_jupyter_dies(browser: Browser, upstream: Upstream) -> None:
+    """With "going away" (1001), Jupyter's page would stay without a kernel."""
+    with browser.socket() as socket:
+        socket.send("die")
+        with pytest.raises(ConnectionClosed) as found:
+            socket.recv(20)
+    assert found.value.rcvd is not None
+    assert found.value.rcvd.code == 1012
+
+
 def test_many_sockets_and_a_bound(browser: Browser, upstream: Upstream) -> None:
     with ExitStack() as stack:
         sockets = [stack.enter_context(browser.socket()) for _ in range(64)]

@@ -94,6 +94,8 @@ class _Echo(WebSocketHandler):
     async def on_message(self, message: str | bytes) -> None:
         if message == "close":
             self.close(4321, "as you wish")
+        elif message == "die":
+            self.detach().close()
         else:
             await self.write_message(message, binary=isinstance(message, bytes))
 

@@ -222,6 +222,12 @@ class Link(WebSocketsSansIOProtocol):
             self.transport.write(_refusal(_BAD))
             self.transport.close()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # A refusal ends the handshake, too; uvicorn would log each as an error of the server.
+            self.handshake_complete = True
+
     def overdue(self, now: float) -> bool:
         unread = self.transport.get_write_buffer_size()
         if not unread:

@@ -11,8 +11,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-#: Why the door closes a socket: the browser may try again, and is told then what became of it.
+#: Why the door closes a socket: the visit is over. Jupyter's page does not try again after it.
 GOING_AWAY: Final = 1001
+#: What the page hears when its Jupyter server died: another comes, and the page is to try again.
+_COME_AGAIN: Final = 1012
 _ABNORMAL: Final = 1006
 #: Codes that may not be sent: they say that none came (RFC 6455, 7.4.1).
 _NEVER_SENT: Final = frozenset({1005, 1006, 1015})
@@ -47,8 +49,8 @@ async def relay(
     else:
         over.result()
         code, reason = GOING_AWAY, "The session's notebook is closed."
-    await _close_page(page, code, reason)
-    await upstream.close(*_sendable(code, reason))
+    await _close_page(page, *_sendable(code, reason, instead=_COME_AGAIN))
+    await upstream.close(*_sendable(code, reason, instead=GOING_AWAY))
 
 
 async def _to_upstream(page: WebSocket, upstream: ClientConnection) -> tuple[int, str]:
@@ -83,13 +85,13 @@ def _said(error: ConnectionClosed) -> tuple[int, str]:
     return (_ABNORMAL, "") if frame is None else (frame.code, frame.reason)
 
 
-def _sendable(code: int, reason: str) -> tuple[int, str]:
+def _sendable(code: int, reason: str, *, instead: int) -> tuple[int, str]:
     short = reason.encode()[:_REASON].decode(errors="ignore")
-    return (GOING_AWAY, "") if code in _NEVER_SENT else (code, short)
+    return (instead, "") if code in _NEVER_SENT else (code, short)
 
 
 async def _close_page(page: WebSocket, code: int, reason: str) -> None:
     connected = WebSocketState.CONNECTED
     if page.application_state is connected and page.client_state is connected:
         with suppress(WebSocketDisconnect, RuntimeError, OSError):
-            await page.close(*_sendable(code, reason))
+            await page.close(code, reason)

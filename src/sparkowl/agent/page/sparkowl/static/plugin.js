@@ -51,6 +51,7 @@ function start(app, shared) {
     }
   }
 
+  session.onAlive = () => reconnect(notebookOf(app));
   session.onEnd = () => progress.stop();
   session.start();
   app.shell.currentChanged?.connect(look);
@@ -69,6 +70,15 @@ function watchKernel(panel, strips, session, progress) {
       strips.show("restarted", { text: RESTARTED, kind: "note", closable: true });
     }
   });
+}
+
+// Jupyter gives a connection up for good: after a link that expired, or when what stands before the
+// server said that nobody was there. The session lives, and so does its kernel.
+function reconnect(panel) {
+  const kernel = panel?.sessionContext.session?.kernel;
+  if (!kernel || kernel.connectionStatus === "connected") return;
+  const gaveUp = kernel.connectionStatus === "disconnected" || kernel.status === "dead";
+  if (gaveUp) kernel.reconnect().catch(() => {});
 }
 
 // The notebook that the page shows; null on other pages.

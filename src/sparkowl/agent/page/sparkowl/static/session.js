@@ -25,6 +25,8 @@ const AWAY_AFTER = 3;
 export class Session {
   // Called once, when the session is no more.
   onEnd = () => {};
+  // Called each time that the session is heard of and lives.
+  onAlive = () => {};
   #ask;
   #strips;
   #page;
@@ -81,6 +83,7 @@ export class Session {
       this.#end(session);
       return;
     }
+    this.onAlive();
     const { stops_in_s: left, warn_s: warn } = session;
     if (typeof left === "number" && left <= warn) {
       this.#warn(Date.now() + left * 1000);
