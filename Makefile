@@ -29,7 +29,7 @@ check: $(READY) ## Format, lint, types, import directions, and the fast tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
-	@$(BIN)/python -m pytest -q -m "not spark"
+	@$(BIN)/python -m pytest -q -m "not spark and not jupyter"
 
 serve: $(READY) ## Start the server on its defaults; Ctrl-C stops it
 	@$(BIN)/sparkowl serve

@@ -15,6 +15,8 @@ import nbformat
 import pytest
 from tests.agent.jupyter import BASE, NAME, SESSION, TOKEN, FakeAgent, dumped, notebook, until
 
+pytestmark = pytest.mark.jupyter
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeAgent]:

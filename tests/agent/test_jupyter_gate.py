@@ -10,6 +10,8 @@ import httpx
 import pytest
 from tests.agent.jupyter import BASE, SESSION, TOKEN, FakeAgent, Page
 
+pytestmark = pytest.mark.jupyter
+
 IDLE = ("status", {"execution_state": "idle"})
 
 

@@ -13,6 +13,8 @@ import pytest
 from playwright.sync_api import Locator, Page, Response, expect
 from tests.browser.plain import IDLE, Answers, Jupyter, jupyter
 
+pytestmark = pytest.mark.jupyter
+
 _NUMBERS: Final = count(1)
 _HOSTILE: Final = "Stopped </span><img src=x onerror=\"document.title='hit'\"> <script>1</script>"
 #: How long is waited for what the page asks or does, in milliseconds: the machine may be busy.

@@ -29,6 +29,8 @@ from sparkowl.relay import kernelspec
 from sparkowl.relay.options import Options, Place
 from sparkowl.relay.relay import pause_after
 
+pytestmark = pytest.mark.jupyter
+
 Start = Callable[..., Kernel]
 
 
