@@ -76,6 +76,7 @@ class ServerSide:
     def close(self) -> None:
         """Go away, as a server that was killed: connections break, dials are refused."""
         connection, server = self._connection, self._server
+        self._connection = None
         if server is not None:
             server.shutdown()
             self._server = None
@@ -93,8 +94,10 @@ class ServerSide:
         return answer
 
     def _talk(self, connection: ServerConnection) -> None:
-        self._connection = connection
         connection.send(encode(Welcome()))
+        with self._changed:
+            self._connection = connection
+            self._changed.notify_all()
         try:
             for frame in connection:
                 self._hear(connection, decode(frame))
@@ -120,13 +123,14 @@ class ServerSide:
         self.send_text(encode(command))
 
     def send_text(self, frame: str) -> None:
-        assert self._connection is not None
-        self._connection.send(frame)
+        """On the connection that there is, or the next one."""
+        self.wait(lambda: self._connection).send(frame)
 
     def drop(self) -> None:
         """Break the connection, and go on listening."""
-        assert self._connection is not None
-        self._connection.socket.shutdown(socket.SHUT_RDWR)
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        connection.socket.shutdown(socket.SHUT_RDWR)
 
     def wait(self, look: Callable[[], T | None], within_s: float = DEADLINE_S) -> T:
         """The first thing that ``look`` finds, looking again with each message."""
