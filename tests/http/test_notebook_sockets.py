@@ -55,7 +55,10 @@ def test_messages_go_both_ways(browser: Browser) -> None:
 def test_jupyter_hears_what_it_may_and_no_token_of_the_page(
     browser: Browser, upstream: Upstream
 ) -> None:
-    with browser.socket("api/kernels/k/channels?session_id=1&token=stolen"):
+    with browser.socket("api/kernels/k/channels?session_id=1&token=stolen") as socket:
+        # It answers the handshake before it takes note of it.
+        socket.send("x")
+        assert socket.recv(20) == "x"
         headers = upstream.joined[0]
 
     assert headers[":path"] == browser.base + "api/kernels/k/channels?session_id=1"
