@@ -323,7 +323,8 @@ def test_a_failure_is_logged_without_what_the_request_said(
     agent.errors["progress"] = (500, "Broken.")
     headers = {"Cookie": "session=secret-cookie", "Referer": "http://x/?token=secret-referer"}
     assert door.get("sparkowl/progress?token=secret-query", headers=headers).status_code == 500
-    assert f"500 GET {BASE}sparkowl/progress" in agent.log()
+    # It answers before it logs.
+    until(lambda: f"500 GET {BASE}sparkowl/progress" in agent.log(), "the line of the failure")
     for secret in ("secret-", TOKEN):
         assert secret not in agent.log()
 
