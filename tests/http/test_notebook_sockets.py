@@ -190,12 +190,13 @@ def test_no_token_is_in_the_servers_log(browser: Browser, caplog: pytest.LogCapt
     """Of the libraries the server lets through warnings only; this looks at more."""
     link = browser.link()
     token = link.partition("token=")[2]
-    with caplog.at_level(logging.INFO):
-        browser.ask("GET", link)
-        browser.ask("GET", f"{browser.page}?token={token}x")
-        with browser.socket(f"api/kernels/k/channels?token={token}"):
-            pass
-        refused(browser, f"api/kernels/none?token={token}")
+    for library in (None, "uvicorn", "uvicorn.error", "websockets", "httpx", "httpcore"):
+        caplog.set_level(logging.INFO, logger=library)
+    browser.ask("GET", link)
+    browser.ask("GET", f"{browser.page}?token={token}x")
+    with browser.socket(f"api/kernels/k/channels?token={token}"):
+        pass
+    refused(browser, f"api/kernels/none?token={token}")
 
     assert any("accepted" in record.getMessage() for record in caplog.records)
     for record in caplog.records:

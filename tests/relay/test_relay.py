@@ -21,7 +21,16 @@ from jupyter_client.session import DELIM
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tests.relay.conftest import Kernel
-from tests.relay.stand import SESSION, Athena, Jupyter, Line, Terminator, served, within
+from tests.relay.stand import (
+    PATIENT_S,
+    SESSION,
+    Athena,
+    Jupyter,
+    Line,
+    Terminator,
+    served,
+    within,
+)
 from tests.webs import Authority
 from traitlets import default
 
@@ -218,6 +227,8 @@ def test_cells_wait_for_the_session_and_say_for_what(kernel: Start) -> None:
         athena.state, athena.reason = "CREATING", "Waits in line: 3 sessions are before it."
 
     started = kernel(queued)
+    # What is published before somebody subscribes is lost; front ends wait for the greeting.
+    started.client.get_iopub_msg(timeout=PATIENT_S)
     asked = started.client.execute("'done'")
     waiting = started.until("stream", asked)["content"]
     started.athena.state = "IDLE"

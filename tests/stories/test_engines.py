@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
-from tests.stories.world import World, world
+from tests.stories.world import POOL_PAUSE_S, World, world
 
 from sparkowl.domain.engine import SPARK_3, SPARK_3_5
 from sparkowl.domain.sparks import Spark, Sparks
@@ -44,7 +44,9 @@ async def test_engines_without_an_environment_share_the_warm_drivers(tmp_path: P
 
         for group in ("three", "three_five", "spark"):
             session_id, answered = await w.start_and_look(WorkGroup=group)
-            await w.settle()
+            # The next one is started, and ready.
+            for _ in range(3):
+                await w.advance(POOL_PAUSE_S)
 
             assert answered == "CREATED"
             assert (await w.session(session_id)).timeline["warm"] is True

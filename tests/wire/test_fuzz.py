@@ -103,7 +103,7 @@ def _furnish(athena: Any) -> dict[str, list[Any]]:
         "CodeBlock": ["1", "fail x", "hang", "die x"],
         "NotebookId": books,
         "Payload": [empty(), empty() + " ", "{}", '{"nbformat": 4, "nbformat_minor": 5}'],
-        "NotebookS3LocationUri": ["s3://sparkowl-results/gone", "s3://nowhere/x", "S3:///"],
+        "NotebookS3LocationUri": ["s3://sparkowl-results/gone", "s3://nowhere/x", "S3://x/"],
         "Key": ["a", "b", "ü", "aws:x"],
         "Value": ["", "x y"],
     }
@@ -180,6 +180,10 @@ def test_a_valid_input_succeeds_or_is_refused_for_a_reason_that_the_model_knows(
         if operation == "StartCalculationExecution" and next(number) % 2:
             request = request | {"SessionId": idle_session(place.server.client())}
 
+        if operation == "CreatePresignedNotebookUrl" and next(number) % 2:
+            # Others may have ended by now.
+            request = request | {"SessionId": notebook_session(place.server.client())}
+
         status, found = answer_to(place, operation, json.dumps(request, default=str).encode())
 
         assert "validation error" not in found.get("Message", "")
@@ -195,6 +199,13 @@ def test_a_valid_input_succeeds_or_is_refused_for_a_reason_that_the_model_knows(
 def new_notebook(place: Place, name: str) -> str:
     made = place.server.client().create_notebook(WorkGroup="spark", Name=name)
     return str(made["NotebookId"])
+
+
+def notebook_session(athena: Any) -> str:
+    started = athena.start_session(
+        WorkGroup="spark", EngineConfiguration={}, NotebookVersion="Athena notebook version 1"
+    )
+    return str(started["SessionId"])
 
 
 def idle_session(athena: Any) -> str:
