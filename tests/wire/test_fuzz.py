@@ -175,6 +175,9 @@ def test_a_valid_input_succeeds_or_is_refused_for_a_reason_that_the_model_knows(
             place.server.client().create_work_group(Name=request["WorkGroup"])
         if operation in {"CreateNotebook", "ImportNotebook", "UpdateNotebookMetadata"}:
             request = request | {"Name": f"fuzzed-{next(number)}"}
+        if operation == "ImportNotebook" and next(number) % 2:
+            request.pop("NotebookS3LocationUri", None)
+            request = request | {"WorkGroup": "spark", "Payload": empty()}
         if operation == "DeleteNotebook":
             request = request | {"NotebookId": new_notebook(place, f"gone-{next(number)}")}
         if operation == "StartCalculationExecution" and next(number) % 2:
