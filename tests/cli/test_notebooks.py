@@ -75,8 +75,13 @@ def test_a_file_is_imported_under_its_name_and_exported_letter_by_letter(
 def test_a_notebook_is_opened_on_a_session_of_its_own_and_then_on_the_same(server: Server) -> None:
     athena = server.client()
     # Not among those that the other tests list.
-    engine = {"EngineVersion": {"SelectedEngineVersion": "Apache Spark version 4.1"}}
-    athena.create_work_group(Name="opened", Configuration=engine)
+    athena.create_work_group(
+        Name="opened",
+        Configuration={
+            "EngineVersion": {"SelectedEngineVersion": "Apache Spark version 4.1"},
+            "ExecutionRole": "arn:aws:iam::000000000000:role/any",
+        },
+    )
     made = athena.create_notebook(WorkGroup="opened", Name="opened")["NotebookId"]
 
     first, again = on(server, "open", made), on(server, "open", made)
