@@ -119,7 +119,8 @@ def _notebooks(rounds: int) -> None:
                 Line("... and a query of Spark", "s", *found.spark, ""),
             )
         )
-        + "\n\nA browser with an empty cache opens the page and runs two cells."
+        + "\n\nA browser with an empty cache opens the page and runs two cells. The driver has "
+        f"waited {notebooks.SETTLE_S} s,\nso that its Jupyter process is ready, too."
     )
 
 

@@ -33,7 +33,8 @@ PLAIN: Final = (
     f"spark = SparkSession.builder.master('local[*]').getOrCreate()\n{COUNT}"
 )
 _PAGE_MS: Final = 120_000
-_SETTLE_S: Final = 5
+#: How long a warm driver has waited when a session takes it: its Jupyter process is ready then.
+SETTLE_S: Final = 5
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ def run(rounds: int) -> Found | None:
         for number in range(rounds):
             server.await_warm()
             # The driver's Jupyter process gets ready after it. Nothing tells.
-            time.sleep(_SETTLE_S)
+            time.sleep(SETTLE_S)
             ours, theirs = _ours(browser, server.client()), _theirs(browser)
             for pair, a, b in zip((found.page, found.spark), ours, theirs, strict=True):
                 pair[0].append(a)

@@ -26,6 +26,7 @@ from sparkowl.domain.policy import ROOT
 from sparkowl.domain.session import Session
 from sparkowl.domain.step import Patience, Situation
 from sparkowl.launchers import engines
+from sparkowl.launchers.local import LocalSettings
 from sparkowl.objects.files import Files
 from sparkowl.operations import Context
 from sparkowl.operations.context import NotebookTerms
@@ -116,3 +117,26 @@ def make_context(store: Store, **changes: Any) -> Context:
         caller=ROOT,
     )
     return replace(context, **changes)
+
+
+def make_local_settings(folder: Path, **changes: Any) -> LocalSettings:
+    """Small drivers below a folder, with nothing around them."""
+    settings = LocalSettings(
+        drivers_dir=folder / "drivers",
+        buckets_dir=folder / "buckets",
+        data_dir=folder,
+        hidden=(),
+        cache_dir=folder / "cache",
+        pythons={},
+        java_home=None,
+        heap="512m",
+        cores=1,
+        memory_needed=0,
+        disk_needed=0,
+        output_limit_bytes=1024,
+        away_idle_s=60,
+        away_busy_s=60,
+        confine=False,
+        writable=(),
+    )
+    return replace(settings, **changes)

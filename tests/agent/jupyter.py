@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,19 @@ class FakeAgent:
 
     def log(self) -> str:
         return (self.folder / "jupyter.log").read_text()
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[FakeAgent]:
+    """An agent whose kernel and Jupyter process are up."""
+    agent = FakeAgent(folder)
+    try:
+        agent.start_kernel()
+        agent.launch()
+        agent.serve()
+        yield agent
+    finally:
+        agent.stop()
 
 
 def until(what: Callable[[], Any], named: str, within_s: float = 90) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.agent.jupyter import BASE, SESSION, TOKEN, FakeAgent, Page
+from tests.agent.jupyter import BASE, SESSION, TOKEN, FakeAgent, Page, serving
 
 pytestmark = pytest.mark.jupyter
 
@@ -17,14 +17,8 @@ IDLE = ("status", {"execution_state": "idle"})
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeAgent]:
-    agent = FakeAgent(tmp_path_factory.mktemp("driver"))
-    try:
-        agent.start_kernel()
-        agent.launch()
-        agent.serve()
+    with serving(tmp_path_factory.mktemp("driver")) as agent:
         yield agent
-    finally:
-        agent.stop()
 
 
 @pytest.fixture

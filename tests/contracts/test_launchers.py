@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.builders import make_local_settings
 
 from sparkowl.domain.ids import DriverId, new_driver_id
 from sparkowl.launchers import processes
 from sparkowl.launchers.base import Launcher, LaunchSpec, Left
 from sparkowl.launchers.fake import FakeChannel, FakeLauncher
-from sparkowl.launchers.local import LocalLauncher, LocalSettings
+from sparkowl.launchers.local import LocalLauncher
 
 #: What one kind of launcher is made by, twice on one folder: the second is a later server's.
 Make = Callable[[Path], Launcher]
@@ -40,24 +41,7 @@ def fake(folder: Path) -> Launcher:
 
 
 def local(folder: Path) -> Launcher:
-    settings = LocalSettings(
-        drivers_dir=folder / "drivers",
-        buckets_dir=folder / "buckets",
-        data_dir=folder,
-        hidden=(),
-        cache_dir=folder / "cache",
-        pythons={},
-        java_home=None,
-        heap="512m",
-        cores=1,
-        memory_needed=0,
-        disk_needed=0,
-        output_limit_bytes=1024,
-        away_idle_s=60,
-        away_busy_s=60,
-        confine=False,
-        writable=(),
-    )
+    settings = make_local_settings(folder)
     (folder / "buckets").mkdir(exist_ok=True)
     # Nothing listens there: the agents dial in vain, as when the server is away.
     return LocalLauncher(settings, lambda: "ws://127.0.0.1:1")

@@ -9,10 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.builders import make_local_settings
+
 from sparkowl.domain.ids import new_driver_id
 from sparkowl.launchers import processes
 from sparkowl.launchers.base import LaunchSpec
-from sparkowl.launchers.local import LocalLauncher, LocalSettings
+from sparkowl.launchers.local import LocalLauncher
 
 #: Its first thread ends; the second stays until it is killed.
 _HALF_DEAD = f"""#!{sys.executable}
@@ -26,24 +28,7 @@ def a_launcher(folder: Path, program: str) -> LocalLauncher:
     python = folder / "python"
     python.write_text(program)
     python.chmod(0o700)
-    settings = LocalSettings(
-        drivers_dir=folder / "drivers",
-        buckets_dir=folder / "buckets",
-        data_dir=folder,
-        hidden=(),
-        cache_dir=folder / "cache",
-        pythons={"stand-in": str(python)},
-        java_home=None,
-        heap="512m",
-        cores=1,
-        memory_needed=0,
-        disk_needed=0,
-        output_limit_bytes=1024,
-        away_idle_s=60,
-        away_busy_s=60,
-        confine=False,
-        writable=(),
-    )
+    settings = make_local_settings(folder, pythons={"stand-in": str(python)})
     return LocalLauncher(settings, lambda: "ws://127.0.0.1:1")
 
 

@@ -64,7 +64,6 @@ class Clerk:
         return await self._shelf.notebook()
 
     async def save(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        # Whatever it was made from: the server keeps every version.
         return await self._shelf.save(_text(asked, "payload"))
 
     async def progress(self, _asked: Mapping[str, Any]) -> dict[str, Any]:

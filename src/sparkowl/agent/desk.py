@@ -19,7 +19,7 @@ Asked:
 ``notebook``
     ``{"name", "payload", "modified_at", "version"}``: the last saved content.
 ``save``
-    ``payload``, ``base`` (the version it was made from): ``{"modified_at", "version"}``.
+    ``payload``: ``{"modified_at", "version"}``. The last save wins; the server keeps each.
 ``progress``
     ``{"running": null}``, or ``{"running": {"calculation_id", "msg_id", "percent", "stages":
     [{"id", "name", "done", "tasks"}]}}``; ``msg_id`` is null for a calculation of the API.

@@ -149,7 +149,7 @@ class OneNotebook(AsyncContentsManager):
         if len(payload.encode()) > LARGEST:
             raise Refused(413, f"The notebook is larger than {LARGEST} bytes. Clear outputs.")
         self.check_and_sign(notebook, path)
-        self._note(await self._ask("save", payload=payload, base=self._version))
+        self._note(await self._ask("save", payload=payload))
         return self._model()
 
     def _note(self, found: dict[str, Any]) -> None:
