@@ -104,6 +104,24 @@ def test_a_killed_process_ends_the_driver(start: Start, victim: str, name: str, 
     assert list((driver.run_dir / "outbox").iterdir()) == []
 
 
+def test_a_block_that_sees_the_jvm_die_is_told_the_cause_not_its_own_complaint(
+    start: Start,
+) -> None:
+    driver = start()
+    driver.ready()
+    # Its connections go first, as with a JVM that is killed; its end can be seen only later.
+    done = driver.run(
+        "words = ['sh', '-c', 'sleep 1; kill -9 $PPID']\n"
+        "sc._jvm.java.lang.ProcessBuilder(words).start()\n"
+        "sc._gateway.shutdown()\n"
+        "sc.parallelize([1]).count()"
+    )
+    why = "The Spark JVM was killed by signal 9."
+    assert done.reason == f"Calculation ended with its session [CRASH] {why}"
+    assert driver.server.first(Failed).reason == why
+    assert driver.agent.wait(30) == 1
+
+
 def test_a_block_that_ends_the_kernel_ends_the_session(start: Start) -> None:
     driver = start()
     driver.ready()

@@ -40,6 +40,9 @@ _KILL_AFTER_S: Final = 20.0
 #: How long Spark may take to let go of its jobs after the block has ended. Not for ever: a thread
 #: of the user may sit in a call for good reasons (a stream's ``awaitTermination``).
 _JOBS_GONE_WITHIN_S: Final = 3.0
+#: A JVM that was killed hangs up on the block before its end can be seen, which comes with that of
+#: its last thread.
+_LOSS_SEEN_WITHIN_S: Final = 5.0
 _REASON_LIMIT: Final = 500
 _OK: Final = {"status": "ok"}
 _NEVER_SENT: Final = "The notebook's page went away before it ran the cell."
@@ -177,10 +180,17 @@ class Runner:
             self._end(calculation, "canceled", "")
         else:
             outcome, reason = _outcome(calculation.error or reply)
-            cell = calculation.cell
-            if outcome == "failed" and cell is not None and cell.stop_on_error:
-                self._refuse(lambda other: other.client == cell.client)
+            if outcome == "failed":
+                await self._failed(calculation, engine)
             self._end(calculation, outcome, reason)
+
+    async def _failed(self, calculation: _Calculation, engine: Engine) -> None:
+        if not await engine.spark.answers():
+            # The block's own complaint is the consequence. With the loss this is cancelled.
+            await asyncio.sleep(_LOSS_SEEN_WITHIN_S)
+        cell = calculation.cell
+        if cell is not None and cell.stop_on_error:
+            self._refuse(lambda other: other.client == cell.client)
 
     async def _executed(self, calculation: _Calculation, channel: Channel) -> dict[str, Any] | None:
         """The kernel's reply when it is done with the block; None: the page did not send it."""

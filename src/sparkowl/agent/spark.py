@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 #: Spark's own id of the driver among its executors.
 DRIVER: Final = "driver"
 
+_ANSWERS_WITHIN_S: Final = 1.0
+
 
 class SparkUnreachable(Exception):
     """The JVM did not answer, or refused; the message is what it said."""
@@ -93,6 +95,15 @@ class SparkLine:
         plan for seconds and only then start the job that nobody waits for any more.
         """
         return await self._call(lambda: bool(self._has_active_jobs() or self._has_calls()))
+
+    async def answers(self) -> bool:
+        """Whether the JVM answers at all, within a second."""
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                await self._call(lambda: self._jvm().java.lang.System.nanoTime())
+        except (SparkUnreachable, TimeoutError):
+            return False
+        return True
 
     async def active_stages(self) -> dict[int, StageSeen]:
         return await self._call(self._active_stages)
