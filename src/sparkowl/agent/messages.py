@@ -106,6 +106,13 @@ class DriverSpec:
     jupyter: bool = False
     #: Without this bearer token the session's Jupyter server answers nobody.
     jupyter_token: str = ""
+    #: Jars behind Spark's own on the class path, in order.
+    class_path: tuple[str, ...] = ()
+    #: Folders with Python packages that user code may import, on the driver and on its workers.
+    python_path: tuple[str, ...] = ()
+    #: What AWS's tools in the session are told before it has keys: ``region``, and ``endpoint_url``
+    #: and ``endpoint_url_s3`` where those are not AWS's own.
+    aws: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -120,6 +127,8 @@ class DriverSpec:
         if values["run_as"] is not None:
             groups = tuple(values["run_as"].pop("groups"))
             values["run_as"] = RunAs(groups=groups, **values["run_as"])
+        for name in ("class_path", "python_path"):
+            values[name] = tuple(values.get(name, ()))
         return cls(**values)
 
 
@@ -152,6 +161,11 @@ class Adopt:
     jupyter_base: str = ""
     #: What the notebook is called there, with ``.ipynb``.
     notebook: str = ""
+    #: The session's own keys, as in a profile of AWS's: ``aws_access_key_id``,
+    #: ``aws_secret_access_key``, perhaps ``aws_session_token``; empty: it has none.
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Where databases land that name no location; empty: where Spark's own setting says.
+    warehouse: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +179,14 @@ class Run:
     kind: ClassVar[str] = "run"
     calculation_id: str
     code: str
-    #: Folder for ``stdout``, ``stderr`` and ``result.json``; made when missing.
+    #: Folder for ``stdout``, ``stderr`` and ``result.json``; made when missing. Empty: they are
+    #: uploaded.
     output_dir: str
     buckets: Mapping[str, str]
+    #: Where they are uploaded to, with the session's keys: ``s3://bucket/prefix``.
+    output_uri: str = ""
+    #: How they are to be encrypted there: ``option`` (``SSE_S3`` or ``SSE_KMS``) and ``kms_key``.
+    encryption: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from sparkowl.config.section import Positive, Section
 
@@ -127,6 +127,17 @@ class RoleSection(Section):
 
     buckets: tuple[str, ...] | None = None
     """Buckets that the role may see: names, or patterns with ``*``. Unset: all."""
+
+    policy: dict[str, Any] | None = None
+    """What a session may do with the keys that it gets: an IAM policy. Unset: what AWS gives an
+    execution role in its guide, which is its own workgroup's calculations and notebooks, and the
+    objects of the buckets above."""
+
+    access_key_id: str | None = Field(None, min_length=1)
+    """With ``objects.kind = "s3"``: the key of sessions with this role."""
+
+    secret_access_key: SecretStr | None = None
+    """Its secret."""
 
     @field_validator("environment")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -110,3 +111,7 @@ class WorkGroupSection(Section):
 
     budget: BudgetSection | None = None
     """DPU-hours that it may use; unset: no budget."""
+
+    requirements: Path | None = None
+    """A pip requirements file that names every Python package which sessions of the workgroup have
+    besides their own. The environment is built once, and again when the file changes."""

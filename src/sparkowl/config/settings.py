@@ -15,6 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from sparkowl.config.catalog import CatalogSection
 from sparkowl.config.drivers import (
     DriverSection,
     EngineName,
@@ -23,8 +24,10 @@ from sparkowl.config.drivers import (
     RoleSection,
 )
 from sparkowl.config.http import HttpSection
+from sparkowl.config.jars import JarsSection
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
 from sparkowl.config.notebooks import NotebooksSection
+from sparkowl.config.objects import ObjectsSection
 from sparkowl.config.section import Section
 from sparkowl.config.store import StoreSection
 
@@ -115,6 +118,9 @@ class Settings(BaseSettings):
     audit: AuditSection = AuditSection()
     store: StoreSection = StoreSection()
     notebooks: NotebooksSection = NotebooksSection()
+    objects: ObjectsSection = ObjectsSection()
+    catalog: CatalogSection = CatalogSection()
+    jars: JarsSection = JarsSection()
 
     rates: RatesSection = RatesSection()
 

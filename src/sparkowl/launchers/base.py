@@ -41,6 +41,10 @@ class LaunchSpec:
     jupyter: bool = False
     #: Bearer token of the session's Jupyter server.
     jupyter_token: str = ""
+    #: Jars of table formats and the like that the session asked for.
+    class_path: tuple[str, ...] = ()
+    #: Folders of Python packages that its workgroup has.
+    python_path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,6 +205,8 @@ class LocalLauncher:
             umask=_UMASK if settings.users is None else _SHARED_UMASK,
             jupyter=spec.jupyter,
             jupyter_token=spec.jupyter_token,
+            class_path=spec.class_path,
+            python_path=spec.python_path,
         )
 
     def _user(self, role: Role) -> RunAs | None:
