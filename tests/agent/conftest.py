@@ -335,8 +335,11 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     def start_one(
         environment: dict[str, str] | None = None,
         command: Sequence[str] = ("-m", "sparkowl.agent"),
+        role: dict[str, str] | None = None,
         **changes: Any,
     ) -> Driver:
+        """``environment`` is the agent's own, ``role`` what a role adds to the kernel's."""
+        changes |= {"environment": role or {}}
         base = tmp_path_factory.mktemp("driver")
         spec = driver_spec(base, **changes)
         driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)

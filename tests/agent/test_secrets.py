@@ -34,11 +34,17 @@ def attempt(driver: Driver, expression: str) -> str:
 
 
 def test_the_environment_holds_nothing_of_the_server(start: Start) -> None:
-    driver = start(environment={"AWS_SECRET_ACCESS_KEY": "x", "SPARKOWL_DATABASE": "y"})
+    server = {"AWS_SECRET_ACCESS_KEY": "x", "AWS_PROFILE": "z", "SPARKOWL_DATABASE": "y"}
+    driver = start(environment=server)
     driver.ready()
     seen = driver.run("import os, json\nprint(json.dumps(dict(os.environ)))")
     environment = json.loads(seen.stdout)
-    assert not [name for name in environment if "AWS" in name or "GATEWAY" in name]
+    assert not [name for name in environment if "SECRET" in name or "GATEWAY" in name]
+    assert {name for name in environment if "AWS" in name} == {
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_CONFIG_FILE",
+        "AWS_EC2_METADATA_DISABLED",
+    }
     ours = {name for name in environment if name.startswith("SPARKOWL")}
     assert ours <= {"SPARKOWL_DRIVER", "SPARKOWL_DRIVER_FOLDER"}
     assert environment["HOME"] == str(driver.run_dir / "work")
@@ -47,7 +53,8 @@ def test_the_environment_holds_nothing_of_the_server(start: Start) -> None:
         "print(dict(sc._jvm.System.getenv()))\nprint(dict(sc._jvm.System.getProperties()))"
     )
     assert driver.spec.token not in jvm.stdout
-    assert "AWS" not in jvm.stdout
+    assert "AWS_SECRET" not in jvm.stdout
+    assert "AWS_PROFILE" not in jvm.stdout
 
 
 def test_no_secret_is_in_a_command_line(start: Start) -> None:

@@ -15,9 +15,12 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
+from sparkowl.app import chosen
+from sparkowl.app.errors import StartError
 from sparkowl.config import EngineName, Settings
 from sparkowl.config.drivers import DriverSection
 from sparkowl.domain.engine import SPARK_ENGINES
+from sparkowl.domain.policy import Effect
 
 ROLE = "arn:aws:iam::000000000000:role/etl"
 #: Variables that no role may set.
@@ -216,6 +219,8 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
                 ("buckets = ['../x']", "buckets"),
                 ("buckets = ['lake/x']", "buckets"),
                 ("buckets = 'lake'", "buckets"),
+                ("policy = 1", "policy"),
+                ("policy = ['s3:*']", "policy"),
             )
         ),
     ],
@@ -251,6 +256,59 @@ def test_a_role_is_mapped_by_its_arn(tmp_path: Path) -> None:
     assert (role.user, role.buckets) == ("etl", ("lake", "raw-*"))
     assert role.environment == {"AWS_REGION": "eu-west-1"}
     assert role.spark_properties == {"spark.hadoop.fs.s3a.endpoint": "https://example.org"}
+
+
+_STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+_AS_TABLE = f"""[roles.'{ROLE}'.policy]
+Version = 2012-10-17
+[[roles.'{ROLE}'.policy.Statement]]
+Effect = 'Allow'
+Action = 's3:GetObject'
+Resource = '*'
+"""
+_AS_TEXT = f"""[roles.'{ROLE}']
+policy = '''{json.dumps({"Version": "2012-10-17", "Statement": _STATEMENT})}'''
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [_AS_TABLE, _AS_TABLE.replace("2012-10-17", "'2012-10-17'"), _AS_TEXT]
+)
+def test_a_roles_policy_is_a_table_or_json(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sparkowl.toml").write_text(text)
+
+    policy = chosen.roles(Settings(data_dir=tmp_path)).by_arn[ROLE].policy
+
+    assert policy is not None
+    assert policy.decide("s3:GetObject", "arn:aws:s3:::a/b") is Effect.ALLOW
+    assert policy.decide("s3:PutObject", "arn:aws:s3:::a/b") is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        ("'{'", "is not JSON"),
+        ("''", "is not JSON"),
+        ("'[]'", "must be a JSON object"),
+        ("{}", "Version: must be 2012-10-17"),
+        ("{ Version = 2012-10-18 }", "Version: must be 2012-10-17"),
+        ("{ Version = 2012-10-17T00:00:00 }", "is nothing that a policy can hold"),
+        ("{ Version = 2012-10-17, Statement = [] }", "Statement: must be"),
+        ("{ Version = 2012-10-17, Statement = { Effect = 'Alow' } }", "Statement.Effect: must be"),
+    ],
+)
+@pytest.mark.parametrize("section", [f"roles.'{ROLE}'", "unmapped_role"])
+def test_a_policy_that_breaks_a_rule_stops_the_start_and_is_named(
+    tmp_path: Path, section: str, policy: str, why: str
+) -> None:
+    (tmp_path / "sparkowl.toml").write_text(f"[{section}]\npolicy = {policy}\n")
+
+    with pytest.raises(StartError) as error:
+        chosen.roles(Settings(data_dir=tmp_path))
+
+    named = section.replace("'", "")
+    assert str(error.value).startswith(f"Setting {named}.policy: ")
+    assert why in str(error.value)
 
 
 def test_what_a_role_sets_is_not_shown_when_it_is_wrong(tmp_path: Path) -> None:

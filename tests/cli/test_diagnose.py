@@ -19,6 +19,9 @@ from tests.cli.commands import command
 from sparkowl import credentials
 from sparkowl.agent import kernel
 from sparkowl.cli.redaction import GONE, Redactor, secrets_in
+from sparkowl.credentials import Credentials
+from sparkowl.domain import session_key
+from sparkowl.domain.ids import new_session_id
 from sparkowl.domain.session import State
 from sparkowl.launchers import lookat, postmortem
 from sparkowl.launchers.postmortem import Keep
@@ -69,12 +72,25 @@ def failed(tmp_path: Path) -> tuple[Path, str]:
         f"PASSWORD={CANARY}-1 'api_token': '{CANARY}-2' jdbc://u:{CANARY}-3@h "
         f"?X-Amz-Signature={CANARY}-4&x=1 Authorization: Bearer {CANARY}-5 {CANARY}-role\n"
     )
+    own, other = session_keys(keys, session.id), session_keys(keys, new_session_id())
+    (run_dir / "aws").mkdir()
+    (run_dir / "aws" / "credentials").write_text(
+        f"[default]\naws_secret_access_key = {CANARY}-aws\naws_session_token = {CANARY}-sts\n"
+    )
+    (run_dir / "kernel.log").write_text(
+        f"its keys are {own[0]} and {own[1]}, others' {other[0]}; {CANARY}-aws {CANARY}-sts\n"
+    )
     (run_dir / "exit.json").write_text('{"reason": "The Spark JVM was killed by signal 9."}')
     (run_dir / "outbox").mkdir()
     cell = {"kind": "cell", "seq": 1, "calculation_id": "c", "code": f"{CANARY}-cell", "at": 1.0}
     (run_dir / "outbox" / "00000001.json").write_text(json.dumps(cell))
     (run_dir / "jupyter.log").write_text(f"500 GET /notebooks/s/x\nHTTP token={CANARY}-jupyter\n")
     return folder, session.id
+
+
+def session_keys(keys: Credentials, session_id: str) -> tuple[str, str]:
+    key = keys.key_for(session_key.PURPOSE)
+    return session_key.key_id(session_id), session_key.secret(key, session_id)
 
 
 def unpacked(folder: Path, session_id: str, *options: str) -> dict[str, str]:
@@ -112,8 +128,11 @@ def test_what_happened_is_told_and_no_secret(failed: tuple[Path, str]) -> None:
     assert '"spark.sql.shuffle.partitions": "7"' in found["session.json"]
     everything = "\n".join([*found, *found.values()])
     assert CANARY not in everything
-    for secret in (keys.access_key_id, keys.secret_access_key, keys.server_secret):
+    own = session_keys(keys, session_id)
+    for secret in (keys.access_key_id, keys.secret_access_key, keys.server_secret, *own):
         assert secret not in everything
+    assert found["logs/kernel.txt"].startswith("its keys are (redacted) and (redacted), others'")
+    assert "ASIA" not in everything
 
 
 def test_the_code_is_there_only_when_asked_for(failed: tuple[Path, str]) -> None:

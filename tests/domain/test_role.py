@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.builders import make_session
+from tests.keys import allow, policy_of
 
 from sparkowl.domain.driver import fingerprint
 from sparkowl.domain.engine import SPARK_4_1
@@ -66,3 +67,14 @@ def test_every_part_of_a_mapping_sets_a_driver_apart(role: Role) -> None:
 
     assert fingerprint(SPARK_4_1, {}, role.identity) != plain
     assert fingerprint(SPARK_4_1, {}, Role().identity) == plain
+
+
+def test_a_policy_is_no_part_of_a_driver() -> None:
+    policy = policy_of(allow("s3:GetObject"))
+    roles = Roles({ARN: Role(policy=policy)})
+    session = make_session(request={"ExecutionRole": ARN})
+
+    assert Role(policy=policy).identity == ""
+    assert roles.of(session) is None
+    assert roles.mapped(session).policy == policy
+    assert Role(user="etl", policy=policy).identity == Role(user="etl").identity

@@ -31,11 +31,14 @@ class Server:
     port: int = 0
     #: What runs the command.
     program: tuple[str, ...] = (SPARKOWL,)
+    #: Variables that it has beside its settings.
+    variables: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] = field(init=False)
     url: str = ""
 
     def start(self) -> None:
-        environment = os.environ | {f"SPARKOWL_{k}": v for k, v in self.settings.items()}
+        settings = {f"SPARKOWL_{k}": v for k, v in self.settings.items()}
+        environment = os.environ | self.variables | settings
         command = [
             *self.program,
             "serve",
@@ -199,7 +202,13 @@ def running(
     folder: Path, program: tuple[str, ...] = (SPARKOWL,), **settings: str
 ) -> Iterator[Server]:
     """A server that is stopped at the end, and that leaves no process behind."""
-    server = Server(folder / "data", settings, program=program)
+    with started(Server(folder / "data", settings, program=program)) as server:
+        yield server
+
+
+@contextmanager
+def started(server: Server) -> Iterator[Server]:
+    """The same for one that is made already."""
     server.start()
     try:
         yield server

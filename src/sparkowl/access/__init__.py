@@ -6,6 +6,7 @@ server. It is not ``protocol``, which proves a signature but knows no rows; nor 
 which is handed a caller and knows no secrets. What a principal may do is decided in ``domain``.
 
 - :mod:`.keyring`: key id to secret and principal, for the doors;
+- :mod:`.session_keys`: the keys that sessions have themselves;
 - :mod:`.register`: making, ending and replacing keys, for the operator;
 - :mod:`.sealing`: secrets at rest;
 - :mod:`.ready`: the ready-made policy of a workgroup's users;

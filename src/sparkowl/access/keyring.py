@@ -18,6 +18,7 @@ from typing import Final
 
 from sparkowl import credentials
 from sparkowl.access import sealing
+from sparkowl.access.session_keys import SessionKeys
 from sparkowl.clock import Clock
 from sparkowl.credentials import BadCredentials, Credentials
 from sparkowl.domain.conditions import BadPolicy
@@ -61,20 +62,22 @@ class _Known:
 
 
 class Keyring:
-    """The keys of a server: the first one from its file, the others from the store.
+    """The keys of a server: the first one from its file, sessions' own, the others from the store.
 
-    With ``first_only``, nobody but the holder of the first key gets in.
+    With ``first_only``, nobody but the holder of the first key gets in, and that one's sessions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  where each kind of key is found, and who is let in
         self,
         store: Store,
         data_dir: Path,
         first: Credentials,
         clock: Clock,
         *,
+        sessions: SessionKeys | None = None,
         first_only: bool = False,
     ) -> None:
+        self._sessions = sessions
         self._store = store
         self._clock = clock
         self._first = _FirstKey(data_dir, first, clock.now())
@@ -91,6 +94,8 @@ class Keyring:
             return first
         if access_key_id is None or not _KEY_ID.fullmatch(access_key_id):
             return None
+        if self._sessions is not None and (own := await self._sessions.find(access_key_id)):
+            return Caller(access_key_id, own.principal, own.secret)
         known = self._known.get(access_key_id)
         if known is None or not timedelta(0) <= now - known.looked_at < MAX_AGE:
             known = await self._look(access_key_id, known, now)

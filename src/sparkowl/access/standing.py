@@ -1,7 +1,8 @@
 """Whether somebody who was let in once may stay.
 
 A browser's visit to a notebook shows no key. It was let in on the word of a principal, and stays
-only as long as that principal has a key that works and may still ask for such a visit.
+only as long as that principal has a key that works and may still ask for such a visit. A session
+that made the link has one until it ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from sparkowl.access.session_keys import SessionKeys
 from sparkowl.clock import Clock
 from sparkowl.domain.conditions import BadPolicy
 from sparkowl.domain.policy import ROOT, Principal, parse
@@ -27,9 +29,18 @@ class _Known:
 
 
 class Standing:
-    """Looks principals up by name. With ``first_only`` there is nobody but the first key's."""
+    """Looks principals up by name. With ``first_only`` there is nobody but the first key's, and
+    that one's sessions."""
 
-    def __init__(self, store: Store, clock: Clock, *, first_only: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        sessions: SessionKeys | None = None,
+        first_only: bool = False,
+    ) -> None:
+        self._sessions = sessions
         self._store = store
         self._clock = clock
         self._first_only = first_only
@@ -39,6 +50,8 @@ class Standing:
         """The principal as it is now; None for one without a key that works."""
         if name == ROOT.name:
             return ROOT
+        if self._sessions is not None and (session := await self._sessions.named(name)):
+            return session
         if self._first_only:
             return None
         now = self._clock.now()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sparkowl.agent import jvm
+from sparkowl.agent.aws import Profile
 from sparkowl.agent.cells import Cells
 from sparkowl.agent.clerk import Clerk
 from sparkowl.agent.executors import ExecutorWatch, Roster
@@ -67,6 +68,7 @@ class Agent:
         #: Commands that need a driver that is up.
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         self._stop = asyncio.Event()
+        self._profile = Profile(spec)
         self._link = Link(
             driver_id=spec.driver_id,
             token=spec.token,
@@ -74,6 +76,7 @@ class Agent:
             outbox=self._outbox,
             on_command=self._on_command,
             gives_up_at=self._gives_up_at,
+            on_server=self._profile.follow,
         )
         self._cells = Cells(self._outbox)
         self._runner = Runner(
@@ -189,6 +192,7 @@ class Agent:
             raise _first(lost) from None
 
     async def _come_up(self) -> None:
+        self._profile.write()
         report = await self._generation.come_up()
         self._outbox.put(
             Ready,
@@ -237,6 +241,7 @@ class Agent:
             launched = launch(replace(self._spec, warm=False), time.time())
             self._generation = Generation(self._spec, launched, self._reaper)
             await self._generation.come_up()
+            self._profile.write()
             if self._adopted is not None:
                 await self._generation.adopt(self._adopted)
             self._restart_asked.clear()
@@ -276,6 +281,7 @@ class Agent:
 
     async def _adopt(self, adopt: Adopt) -> None:
         async with self._changing:
+            self._profile.give(adopt.credentials)
             await self._generation.adopt(adopt)
             self._adopted = adopt
         self._notebooks.adopt(adopt)

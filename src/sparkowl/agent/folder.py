@@ -49,6 +49,10 @@ class Folder:
         self.java_arguments = self.conf / "java.args"
         self.jvm_log = root / "jvm.log"
         self.kernel_log = root / "kernel.log"
+        #: The profile of AWS's tools, with the session's keys: written by the agent, read by all.
+        self.aws = root / "aws"
+        self.aws_credentials = self.aws / "credentials"
+        self.aws_config = self.aws / "config"
         #: The Jupyter process' own; user code cannot even look into it.
         self.jupyter = root / JUPYTER
         self.jupyter_socket = self.jupyter / "s"
@@ -58,7 +62,7 @@ class Folder:
         self.lock = root / "lock"
 
     def make(self) -> None:
-        for path in (*map(Path, self.writable), self.conf, self.spool, self.outbox):
+        for path in (*map(Path, self.writable), self.conf, self.aws, self.spool, self.outbox):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def hold(self) -> bool:
@@ -82,6 +86,9 @@ class Folder:
         self.root.chmod(0o710)
         for path in (*map(Path, self.writable), self.conf, *self.conf.iterdir()):
             os.chown(path, run_as.uid, run_as.gid, follow_symlinks=False)
+        # Only what is in it is the user's: it can be read, and nothing put beside it.
+        os.chown(self.aws, -1, run_as.gid)
+        self.aws.chmod(0o710)
 
     def make_jupyter(self, run_as: RunAs | None) -> None:
         """The folder that the Jupyter process starts in; what it finds there of an earlier one is
@@ -93,7 +100,7 @@ class Folder:
 
     @property
     def readable(self) -> tuple[str, ...]:
-        return (str(self.conf),)
+        return str(self.conf), str(self.aws)
 
     @property
     def writable(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from sparkowl.agent import buckets
+from sparkowl.agent import aws, buckets
 from sparkowl.agent.folder import Folder, read_plain
 from sparkowl.agent.java import Java
 from sparkowl.agent.messages import DriverSpec
@@ -222,7 +222,8 @@ def start(
     )
     return spawn(
         argv,
-        env=dict(spec.environment)
+        env=aws.environment(spec)
+        | dict(spec.environment)
         | environment(folder, home, os.environ)
         | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(folder.gateway), "JAVA_HOME": str(java.home)},
         cwd=folder.work,

@@ -205,7 +205,7 @@ def _context(port: int, secret: str) -> Any:
 
 def _make_room(app: Any, folder: Folder, limit: int, names: dict[str, Any]) -> None:
     """What a block finds: its directory, its names, its magics, its errors, its streams."""
-    from sparkowl.agent import magics, streams, tracebacks
+    from sparkowl.agent import aws, magics, streams, tracebacks
 
     shell = app.shell
     os.chdir(folder.work)
@@ -219,6 +219,7 @@ def _make_room(app: Any, folder: Folder, limit: int, names: dict[str, Any]) -> N
     tracebacks.install(shell)
     magics.register(shell, folder.session)
     streams.guard(app.kernel, limit)
+    aws.keep_current(shell, os.environ)
     # What is not run after an error is decided by whoever sends it. The kernel itself would refuse
     # anything that comes in the same moment, from whomever.
     app.kernel._abort_queues = lambda *_: None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparkowl.agent import confine, java, jvm
+from sparkowl.agent import aws, confine, java, jvm
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import Confinement, DriverSpec
 from sparkowl.agent.processes import joining, spawn
@@ -146,7 +146,8 @@ def _start_kernel(
     try:
         kernel = spawn(
             [sys.executable, *module, *(["--warm"] if spec.warm else [])],
-            env=dict(spec.environment)
+            env=aws.environment(spec)
+            | dict(spec.environment)
             | jvm.environment(folder, jvm.spark_home(), os.environ)
             | {
                 "JAVA_HOME": str(found.home),

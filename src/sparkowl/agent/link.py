@@ -65,9 +65,11 @@ class Link:
         outbox: Outbox,
         on_command: Callable[[Command], None],
         gives_up_at: Callable[[float], float],
+        on_server: Callable[[str], None] = lambda _url: None,
     ) -> None:
         """``gives_up_at`` says until when to wait for a server that was last heard of at a moment;
-        both are of the monotonic clock."""
+        both are of the monotonic clock. ``on_server`` is told before each dial where it is."""
+        self._on_server = on_server
         self._path = _PATH.format(driver_id=driver_id)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._url_file = url_file
@@ -141,6 +143,7 @@ class Link:
         except OSError as error:
             log.info("Where the server is cannot be read: %s", error)
             return False
+        self._on_server(url)
         talking = asyncio.create_task(self._talk_with(url), name="link")
         moving = asyncio.create_task(self._moved_from(url), name="link moves")
         try:

@@ -110,8 +110,9 @@ class DriverSpec:
     class_path: tuple[str, ...] = ()
     #: Folders with Python packages that user code may import, on the driver and on its workers.
     python_path: tuple[str, ...] = ()
-    #: What AWS's tools in the session are told before it has keys: ``region``, and ``endpoint_url``
-    #: and ``endpoint_url_s3`` where those are not AWS's own.
+    #: What AWS's tools in the session are told before it has keys: ``region``; ``endpoint_url``,
+    #: the server's own, which follows it where it goes; ``endpoint_url_s3`` where S3 is not the
+    #: server's (empty: AWS's), and then only Athena is; ``addressing_style`` of S3.
     aws: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from sparkowl.access.audit import Audit
 from sparkowl.access.standing import Standing
 from sparkowl.app.errors import StartError
 from sparkowl.config import AUDIT_FILE, POSTMORTEMS, RateSection, RoleSection, Settings, users_of
 from sparkowl.domain.budget import Budget, Period
+from sparkowl.domain.conditions import BadPolicy
 from sparkowl.domain.limits import Limits, Quota
+from sparkowl.domain.policy import Policy, parse
 from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.step import Patience
@@ -98,18 +102,36 @@ def audit(settings: Settings, data_dir: Path) -> Audit:
 
 
 def roles(settings: Settings) -> Roles:
-    def role(section: RoleSection) -> Role:
+    def role(name: str, section: RoleSection) -> Role:
         return Role(
             user=section.user,
             environment=section.environment,
             spark_properties=section.spark_properties,
             buckets=section.buckets,
+            policy=_policy(f"{name}.policy", section.policy),
         )
 
     return Roles(
-        {arn: role(section) for arn, section in settings.roles.items()},
-        role(settings.unmapped_role),
+        {arn: role(f"roles.{arn}", section) for arn, section in settings.roles.items()},
+        role("unmapped_role", settings.unmapped_role),
     )
+
+
+def _policy(name: str, given: str | Mapping[str, Any] | None) -> Policy | None:
+    """What a role's sessions may do; the setting's ``name`` is for whoever must correct it."""
+    if given is None:
+        return None
+    try:
+        return parse(given if isinstance(given, str) else json.dumps(given, default=_json))
+    except (BadPolicy, TypeError) as error:
+        raise StartError(f"Setting {name}: {error}") from error
+
+
+def _json(value: object) -> str:
+    """TOML reads ``Version = 2012-10-17`` without quotes as a day."""
+    if type(value) is date:
+        return value.isoformat()
+    raise TypeError(f"{value} is nothing that a policy can hold.")
 
 
 def posix_users(settings: Settings) -> users.Users | None:
@@ -204,6 +226,7 @@ def local(
         writable=driver.writable,
         user=driver.user,
         users=runners,
+        aws={"region": settings.region, "addressing_style": "path"},
         keep=Keep(
             folder=data_dir / POSTMORTEMS,
             drivers=driver.postmortems,

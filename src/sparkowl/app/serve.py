@@ -18,12 +18,13 @@ from sqlalchemy.exc import DatabaseError
 from sparkowl import credentials
 from sparkowl.access.audit import Audit
 from sparkowl.access.keyring import Keyring
+from sparkowl.access.session_keys import SessionKeys
 from sparkowl.access.standing import Standing
 from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
 from sparkowl.config import Settings
-from sparkowl.domain import workgroup
+from sparkowl.domain import session_key, workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
 from sparkowl.domain.notebook import LARGEST
@@ -53,6 +54,7 @@ from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
 from sparkowl.supervisor.outputs import split_uri
 from sparkowl.supervisor.servers import ServerElsewhere, Servers, here, lives
+from sparkowl.supervisor.session_keys import DerivedKeys
 from sparkowl.supervisor.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -238,6 +240,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
         roles=roles,
+        session_keys=DerivedKeys(keys.key_for(session_key.PURPOSE)),
         jupyter_ahead=settings.notebooks.ahead,
     )
     supervisor = Supervisor(
@@ -260,7 +263,12 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         budgets=budgets,
         roles=roles,
     )
-    keyring = Keyring(store, settings.data_dir, keys, clock, first_only=not others)
+    in_sessions = SessionKeys(
+        store, clock, keys.key_for(session_key.PURPOSE), context.account, roles
+    )
+    keyring = Keyring(
+        store, settings.data_dir, keys, clock, sessions=in_sessions, first_only=not others
+    )
     body_limit = settings.limits.request_body_bytes
     bodies = InFlight(settings.http.bodies_bytes)
     asgi = Server(
@@ -271,7 +279,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         chosen.notebooks_door(
             settings,
             context,
-            Standing(store, clock, first_only=not others),
+            Standing(store, clock, sessions=in_sessions, first_only=not others),
             Upstreams(launcher, links),
             opened.audit,
         ),

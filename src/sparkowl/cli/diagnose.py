@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PROPERTY: Final = re.compile(r"(?m)^([^=\n]*(?i:secret|passw|token|access\.?key)[^=\n]*)=(.+)$")
+_CREDENTIAL: Final = re.compile(r"(?m)^aws_\w+ = (\S+)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ def _collect(chosen: Settings, rows: dict[str, Any]) -> Found:
     dumps: dict[str, bytes] = {}
     secrets = [*_server_secrets(chosen), *secrets_in(chosen.model_dump(mode="json"))]
     secrets += _property_secrets(rows["session"]["request"])
+    secrets += _session_secrets(chosen, rows["session"]["id"])
     if driver_id is not None:
         live, kept = (chosen.data_dir / name / driver_id for name in ("drivers", POSTMORTEMS))
         folder = live if live.is_dir() else kept
@@ -133,15 +135,29 @@ def _server_secrets(chosen: Settings) -> Iterator[str]:
             yield from astuple(keys)
 
 
+def _session_secrets(chosen: Settings, session_id: str) -> Iterator[str]:
+    """Of the session's own key, which user code may have written to a log."""
+    from sparkowl.domain import session_key
+
+    with suppress(credentials.BadCredentials, OSError):
+        keys = credentials.load(chosen.data_dir)
+        if keys is not None:
+            yield session_key.key_id(session_id)
+            yield session_key.secret(keys.key_for(session_key.PURPOSE), session_id)
+
+
 def _property_secrets(request: Any) -> Iterator[str]:
     """Of the properties that the session was started with: by their names, as Spark does it."""
     yield from secrets_in(request)
 
 
 def _driver_secrets(folder: Path) -> Iterator[str]:
-    """What lies in the driver's folder: Spark's and the kernel's own."""
+    """What lies in the driver's folder: Spark's, the kernel's, and those of AWS's tools."""
     from sparkowl.launchers.postmortem import tail
 
+    with suppress(OSError):
+        text = tail(folder / "aws" / "credentials").decode("ascii", "replace")
+        yield from _CREDENTIAL.findall(text)
     with suppress(OSError):
         yield tail(folder / "kernel" / "gateway")[8:].decode("ascii", "ignore")
     with suppress(OSError, ValueError, AttributeError):

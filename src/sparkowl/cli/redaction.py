@@ -31,7 +31,7 @@ _IN_TEXT: Final = (
     (re.compile(r"(?i)(https://[^\s?#\"']+\.ipynb\?)[^\s\"']+"), r"\1" + GONE),
     (re.compile(r"(?i)(AWSAccessKeyId=)[^&\s\"']+"), r"\1" + GONE),
     (re.compile(r"(?i)(Bearer\s+)[^\s\"',]+"), r"\1" + GONE),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"), GONE),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16,}\b"), GONE),
 )
 
 

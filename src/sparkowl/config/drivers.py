@@ -128,16 +128,24 @@ class RoleSection(Section):
     buckets: tuple[str, ...] | None = None
     """Buckets that the role may see: names, or patterns with ``*``. Unset: all."""
 
-    policy: dict[str, Any] | None = None
-    """What a session may do with the keys that it gets: an IAM policy. Unset: what AWS gives an
-    execution role in its guide, which is its own workgroup's calculations and notebooks, and the
-    objects of the buckets above."""
+    policy: str | dict[str, Any] | None = None
+    """What a session may do with the keys that it gets: an IAM policy, as JSON or as a table. It
+    opens no bucket but those above. Unset: what AWS gives an execution role in its guide, which is
+    its own workgroup's calculations and notebooks, and the objects of the buckets above."""
 
     access_key_id: str | None = Field(None, min_length=1)
     """With ``objects.kind = "s3"``: the key of sessions with this role."""
 
     secret_access_key: SecretStr | None = None
     """Its secret."""
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _policy(cls, value: Any) -> Any:
+        # What is in it is checked by the server, which knows the language.
+        if value is not None and not isinstance(value, str | dict):
+            raise ValueError("must be an IAM policy: its JSON as a text, or a table")
+        return value
 
     @field_validator("environment")
     @classmethod

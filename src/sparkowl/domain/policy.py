@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sparkowl.domain import conditions, patterns
 from sparkowl.domain.conditions import NO_TAGS, Absence, BadPolicy, Condition, Tags, strings
@@ -84,20 +84,34 @@ class Policy:
         return effect
 
 
+class Boundary(Protocol):
+    """What a principal cannot go beyond, whatever its policy allows."""
+
+    def hold(self, action: str, resource: str) -> bool:
+        """Whether this is within it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has keys. Made by the operator; who calls is always one."""
+    """Somebody who has keys: made by the operator, or a session. Who calls is always one."""
 
     name: str
     policy: Policy
+    boundary: Boundary | None = None
 
     def allows(self, action: str, *resources: str, tags: Tags = NO_TAGS) -> bool:
         """Whether the principal may do this to a resource.
 
         Several resources are several names of one: one of them must be allowed, none denied.
         """
+        if not self.reaches(action, *resources):
+            return False
         effects = {self.policy.decide(action, resource, tags) for resource in resources}
         return Effect.ALLOW in effects and Effect.DENY not in effects
+
+    def reaches(self, action: str, *resources: str) -> bool:
+        """Whether some policy could allow it: nothing that is in the way is this principal's."""
+        return self.boundary is None or all(self.boundary.hold(action, one) for one in resources)
 
 
 # --- reading -----------------------------------------------------------------------------------

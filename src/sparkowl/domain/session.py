@@ -173,6 +173,11 @@ class Session:
         return opening.web_file(self.request)
 
     @property
+    def execution_role(self) -> str | None:
+        """The ARN that was asked for, or that its workgroup gave it."""
+        return self.request.get("ExecutionRole") or None
+
+    @property
     def working_directory(self) -> str:
         return f"{self.output_location}/{self.id}"
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -84,6 +84,9 @@ class LocalSettings:
     user: str | None = None
     #: Every user that drivers run as; None: all run as the server's.
     users: Users | None = None
+    #: What AWS's tools in sessions are told, but for where this server is: as in
+    #: :attr:`~sparkowl.agent.messages.DriverSpec.aws`.
+    aws: Mapping[str, str] = field(default_factory=dict)
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
 
@@ -207,6 +210,7 @@ class LocalLauncher:
             jupyter_token=spec.jupyter_token,
             class_path=spec.class_path,
             python_path=spec.python_path,
+            aws={**settings.aws, "endpoint_url": self._server_url().replace("ws", "http", 1)},
         )
 
     def _user(self, role: Role) -> RunAs | None:

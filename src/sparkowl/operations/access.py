@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from sparkowl.domain import opening
+from sparkowl.domain import opening, session_key
 from sparkowl.domain.arns import Resource
 from sparkowl.domain.conditions import NO_TAGS, Tags
 from sparkowl.domain.errors import AccessDenied
@@ -27,7 +27,7 @@ from sparkowl.domain.opening import S3File
 from sparkowl.domain.policy import ROOT
 from sparkowl.operations.context import Context
 from sparkowl.operations.importing import place_of
-from sparkowl.store import calculations, notebooks, sessions, tags
+from sparkowl.store import calculations, notebooks, sessions, tags, workgroups
 
 Input = Mapping[str, Any]
 
@@ -152,7 +152,9 @@ def _start_session(
         yield Permission("athena:TagResource", session, _request_tags(request))
     if request.get("CopyWorkGroupTags", True) and tags.of(tx, Resource(request["WorkGroup"]).key):
         yield Permission("athena:ListTagsForResource", target)
-    yield from _pass_role(request.get("ExecutionRole"))
+    role = request.get("ExecutionRole")
+    yield from _pass_role(role)
+    _keep_role(ctx, tx, request["WorkGroup"], role)
     # Else the server would read to the caller what the caller may not read.
     file = opening.asked(request).file
     if isinstance(file, S3File):
@@ -186,6 +188,19 @@ def _import_notebook(
     if uri is not None:
         bucket, key = place_of(uri, "NotebookS3LocationUri")
         yield Permission("s3:GetObject", Target(f"arn:aws:s3:::{bucket}/{key}"))
+
+
+def _keep_role(ctx: Context, tx: Connection, work_group: str, asked: str | None) -> None:
+    """A session that may start others starts them under its own role: one that another workgroup
+    gives, or none, may see more. :class:`~sparkowl.domain.session_key.Bounds` is for what is asked
+    for by name."""
+    caller = session_key.named(ctx.caller.name)
+    if caller is None:
+        return
+    group = workgroups.find(tx, work_group)
+    given = None if group is None else group.configuration.get("ExecutionRole")
+    if (asked or given or None) != sessions.get(tx, caller).execution_role:
+        raise AccessDenied("You are not authorized to start a session under another role.")
 
 
 def _pass_role(role: str | None) -> Iterator[Permission]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from sparkowl.objects.errors import BucketAlreadyExists
 from sparkowl.s3 import body, xml
-from sparkowl.s3.calls import Answer, Call, Context
+from sparkowl.s3.calls import Answer, Call, Context, arn_of
 from sparkowl.s3.errors import not_implemented
 
 #: There is one account; clients want to see some owner.
@@ -16,13 +16,14 @@ MAX_DOCUMENT_BYTES: Final = 4 << 20
 
 
 async def list_buckets(ctx: Context, call: Call) -> Answer:
+    """All of them, but for a session those that its role sees, whatever it may do there."""
     prefix = call.arguments.get("prefix", "")
 
     def found() -> list[tuple[str, xml.Value]]:
         return [
             ("Bucket", (("Name", name), ("CreationDate", ctx.files.created_at(name))))
             for name in ctx.files.buckets()
-            if name.startswith(prefix)
+            if name.startswith(prefix) and call.caller.reaches("s3:ListBucket", arn_of(name))
         ]
 
     buckets = await ctx.run(found)

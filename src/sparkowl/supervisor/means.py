@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -11,6 +12,7 @@ from sparkowl.clock import Clock
 from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Role, Roles
+from sparkowl.domain.session import Session
 from sparkowl.domain.sparks import Sparks
 from sparkowl.domain.step import Patience
 from sparkowl.launchers.base import Launcher
@@ -18,6 +20,28 @@ from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
 from sparkowl.store import Store, drivers, load
 from sparkowl.supervisor.links import Links
+
+
+class SessionKeys(Protocol):
+    """Where the keys come from that a session's own code signs with."""
+
+    async def of(self, session: Session) -> Mapping[str, str]:
+        """As in a profile of AWS's: ``aws_access_key_id``, ``aws_secret_access_key``, and
+        ``aws_session_token`` where they are temporary ones. Empty: the session has none.
+
+        Asked at each adoption, which is repeated to a driver whose server started again.
+        """
+        ...
+
+
+class NoKeys:
+    """Sessions have none."""
+
+    async def of(self, session: Session) -> Mapping[str, str]:
+        return {}
+
+
+_: type[SessionKeys] = NoKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +68,8 @@ class Means:
     jupyter_ahead: bool = False
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
+    #: What sessions sign with.
+    session_keys: SessionKeys = field(default_factory=NoKeys)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
     spent: set[str] = field(default_factory=set)
 
