@@ -16,6 +16,7 @@ from sparkowl.s3 import body, conditions, xml
 from sparkowl.s3.buckets import MAX_DOCUMENT_BYTES, OWNER
 from sparkowl.s3.calls import Answer, Call, Context
 from sparkowl.s3.errors import invalid
+from sparkowl.s3.hosts import bucket_in
 from sparkowl.s3.listings import limit_of
 from sparkowl.s3.objects import (
     about_of,
@@ -75,11 +76,10 @@ async def complete_multipart_upload(ctx: Context, call: Call) -> Answer:
         raise conditions.failed("If-Match") from error
     wanted = await _parts(ctx, call)
     entry = await ctx.run(ctx.uploads.complete, upload, wanted, condition)
-    host = call.headers.get("host", "")
     return xml.answer(
         "CompleteMultipartUploadResult",
         [
-            ("Location", f"http://{host}/{call.bucket}/{xml.url_encoded(call.key)}"),
+            ("Location", _location(call)),
             ("Bucket", call.bucket),
             ("Key", call.key),
             ("ETag", quoted(entry.etag)),
@@ -162,6 +162,13 @@ async def list_multipart_uploads(ctx: Context, call: Call) -> Answer:
             ),
         ],
     )
+
+
+def _location(call: Call) -> str:
+    """The object's URL, in the style that the client speaks."""
+    host = call.headers.get("host", "")
+    bucket = "" if bucket_in(host) else f"/{call.bucket}"
+    return f"http://{host}{bucket}/{xml.url_encoded(call.key)}"
 
 
 async def _upload(ctx: Context, call: Call) -> Upload:
