@@ -1,4 +1,4 @@
-"""The S3 door: a large file in and out beside rclone's, a wide listing, and Spark on the same files.
+"""The S3 door: a large file in and out beside rclone's, a wide listing, and Spark on the files.
 
 The AWS command line is the client of both servers, each with its own key, and takes turns. Both
 keep plain files, in folders of one file system. Reads come from the page cache, as the file was
@@ -27,7 +27,7 @@ from benchmarks.starts import run as calculate
 SIZE_BYTES: Final = 1 << 30
 KEYS: Final = 100_000
 BUCKET: Final = "bench"
-#: Of the parquet that Spark reads: 60 million rows of two columns that do not compress.
+#: Of the parquet that Spark reads, some 500 MB: two columns that do not compress.
 ROWS: Final = 32_000_000
 AWS: Final = str(Path(sys.executable).with_name("aws"))
 _RCLONE_KEY: Final = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench-secret"}
@@ -38,7 +38,7 @@ class Listing:
     """What paging through :data:`KEYS` keys of one folder took."""
 
     seconds: list[float] = field(default_factory=list)
-    #: By how much the server's greatest memory (VmHWM) grew by it.
+    #: By how much the server's greatest memory (VmHWM) had grown since before the first.
     grown_mb: list[float] = field(default_factory=list)
 
 
@@ -55,8 +55,11 @@ class Found:
 def run(rounds: int) -> Found:
     """MB/s of copies, seconds of listings and of Spark's reads (``s3://`` and ``file://``)."""
     found = Found(up=([], []), down=([], []), listing=Listing(), spark=([], []))
-    quiet = {"launcher": "fake", "pool__size": "0"}
-    with sparkowl(**quiet) as ours, _rclone() as theirs, _file() as file:
+    with (
+        sparkowl(launcher="fake", pool__size="0") as ours,
+        _rclone() as theirs,
+        _file() as file,
+    ):
         ours.client("s3").create_bucket(Bucket=BUCKET)
         for number in range(rounds):
             for which, (url, environment) in enumerate(((ours.url, ours.environment), theirs)):
@@ -64,8 +67,7 @@ def run(rounds: int) -> Found:
                 found.up[which].append(up)
                 found.down[which].append(down)
             print(f"objects: copies {number + 1}/{rounds}", flush=True)
-        for _ in range(rounds):
-            _list(ours, found.listing)
+        _list(ours, rounds, found.listing)
     with sparkowl(pool__size="0") as server:
         _spark(server, rounds, found.spark)
     return found
@@ -140,22 +142,22 @@ def _copy(url: str, environment: dict[str, str], source: str, target: str) -> fl
 # --- listings ---------------------------------------------------------------------------------
 
 
-def _list(server: Server, listing: Listing) -> None:
-    """Page through one folder with many keys, to its end."""
+def _list(server: Server, rounds: int, listing: Listing) -> None:
+    """Page through one folder with many keys, to its end, again and again."""
     folder = server.data_dir / "buckets" / BUCKET / "many"
-    if not folder.exists():
-        folder.mkdir()
-        for number in range(KEYS):
-            (folder / f"part-{number:06}").touch()
+    folder.mkdir()
+    for number in range(KEYS):
+        (folder / f"part-{number:06}").touch()
     s3 = server.client("s3")
-    s3.list_objects_v2(Bucket=BUCKET, Prefix="many/")
+    s3.list_objects_v2(Bucket=BUCKET, Prefix="none/")
     before = _most_mb(server.process.pid)
-    began = time.perf_counter()
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="many/")
-    count = sum(page["KeyCount"] for page in pages)
-    listing.seconds.append(time.perf_counter() - began)
-    listing.grown_mb.append(_most_mb(server.process.pid) - before)
-    assert count == KEYS, count
+    for _ in range(rounds):
+        began = time.perf_counter()
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="many/")
+        count = sum(page["KeyCount"] for page in pages)
+        listing.seconds.append(time.perf_counter() - began)
+        listing.grown_mb.append(_most_mb(server.process.pid) - before)
+        assert count == KEYS, count
 
 
 def _most_mb(pid: int) -> float:
