@@ -492,7 +492,9 @@ def test_an_old_request_is_refused(serving: Start, tmp_path: Path) -> None:
 def test_what_s3_has_and_we_have_not_is_refused_by_name(s3: Any, bucket: str) -> None:
     tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
     acts: list[Callable[[], object]] = [
-        lambda: s3.get_bucket_versioning(Bucket=bucket),
+        lambda: s3.put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+        ),
         lambda: s3.get_bucket_acl(Bucket=bucket),
         lambda: s3.get_bucket_policy(Bucket=bucket),
         lambda: s3.put_bucket_tagging(Bucket=bucket, Tagging=tags),
@@ -512,6 +514,13 @@ def test_what_s3_has_and_we_have_not_is_refused_by_name(s3: Any, bucket: str) ->
         with pytest.raises(ClientError, match="is not implemented") as caught:
             act()
         assert refusal(caught) == ("NotImplemented", 501)
+
+
+def test_a_bucket_says_that_it_has_no_versions(s3: Any, bucket: str) -> None:
+    assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+    with pytest.raises(ClientError) as caught:
+        s3.get_bucket_versioning(Bucket="missing-lake")
+    assert refusal(caught) == ("NoSuchBucket", 404)
 
 
 def test_a_failure_of_ours_is_a_500_and_logged_once(
