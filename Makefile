@@ -13,7 +13,7 @@ help: ## Say what each target does
 
 setup: $(READY) ## Make the environment in .venv, from the lock file
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock tests/clients/requirements.lock pyproject.toml
 	@scripts/setup $(PYTHON) $(VENV)
 	@touch $(READY)
 
@@ -46,7 +46,7 @@ faults: $(READY) ## Break things at every point of a life, and look what is left
 docs: $(READY) ## Write the reference pages from the code
 	@$(BIN)/python scripts/docs.py
 
-lock: $(READY) ## Choose the newest versions that fit and pin them in requirements.lock
+lock: $(READY) ## Choose the newest versions that fit and pin them in the lock files
 	@scripts/lock $(BIN)
 
 clean: ## Remove the environment and caches

@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import calls, lists, notebooks, restarts, starts
+from benchmarks import calls, lists, notebooks, objects, restarts, starts
+
+_PARTS = ("lists", "restarts", "notebooks", "objects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each start (default 5)")
-    parser.add_argument("--only", choices=("lists", "restarts", "notebooks"), help="nothing else")
+    parser.add_argument("--only", choices=_PARTS, help="nothing else")
     asked = parser.parse_args()
     rounds = asked.rounds
     if asked.only is None:
@@ -51,6 +53,8 @@ def main() -> None:
         _restarts(rounds)
     if asked.only in (None, "notebooks"):
         _notebooks(rounds)
+    if asked.only in (None, "objects"):
+        _objects(rounds)
 
 
 def _starts_and_calls(rounds: int) -> None:
@@ -121,6 +125,26 @@ def _notebooks(rounds: int) -> None:
         )
         + "\n\nA browser with an empty cache opens the page and runs two cells. The driver has "
         f"waited {notebooks.SETTLE_S} s,\nso that its Jupyter process is ready, too."
+    )
+
+
+def _objects(rounds: int) -> None:
+    found = objects.run(rounds)
+    listing = f"{objects.KEYS:,} keys of one folder, page by page"
+    print(
+        f"\n{'(i) the S3 door':<44} {'SparkOwl':>24} {'beside it':>24} {'':<7} {'ratio':>6}  goal\n"
+        + "\n".join(
+            str(line)
+            for line in (
+                Line("aws s3 cp of 1 GiB, up", "MB/s", *found.up, ">= 0.5"),
+                Line("... and down", "MB/s", *found.down, ">= 0.5"),
+                Line(listing, "s", found.listing.seconds, [], ""),
+                Line("... the server's memory grew by", "MB", found.listing.grown_mb, [], "flat"),
+                Line("Spark reads 500 MB of parquet, s3://", "s", *found.spark, "<= 1.1"),
+            )
+        )
+        + "\n\nBeside it: rclone serve s3 on a folder of the same disk; Spark on the same files by "
+        "file://."
     )
 
 

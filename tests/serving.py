@@ -65,7 +65,7 @@ class Server:
         options = {"retries": {"total_max_attempts": 1}, "parameter_validation": False}
         return boto3.client(
             service,
-            endpoint_url=self.url,
+            endpoint_url=changes.pop("url", self.url),
             region_name=changes.pop("region_name", "us-east-1"),
             aws_access_key_id=changes.pop("key_id", keys.access_key_id),
             aws_secret_access_key=changes.pop("secret", keys.secret_access_key),

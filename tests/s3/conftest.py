@@ -88,11 +88,13 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def client(self, *, key: str = KEY, secret: str = SECRET, **config: Any) -> Any:
+    def client(
+        self, *, key: str = KEY, secret: str = SECRET, url: str | None = None, **config: Any
+    ) -> Any:
         """A boto3 client without retries, so that a test sees the first answer."""
         return boto3.client(
             "s3",
-            endpoint_url=self.url,
+            endpoint_url=url or self.url,
             region_name=self.region,
             aws_access_key_id=key,
             aws_secret_access_key=secret,

@@ -95,6 +95,11 @@ def requests(
         lambda: s3.get_bucket_location(Bucket=bucket),
         {on("GetBucketLocation", there)},
     )
+    yield (
+        "GetBucketVersioning",
+        lambda: s3.get_bucket_versioning(Bucket=bucket),
+        {on("GetBucketVersioning", there)},
+    )
     yield "ListObjects", lambda: s3.list_objects(Bucket=bucket), {on("ListBucket", there)}
     yield "ListObjectsV2", lambda: s3.list_objects_v2(Bucket=bucket), {on("ListBucket", there)}
     yield (

@@ -293,6 +293,64 @@ def test_parts_can_be_listed_and_given_up(s3: Any, served: Served, bucket: str) 
     assert list(served.files.staging.iterdir()) == []
 
 
+def test_uploads_are_listed_page_by_page(s3: Any, bucket: str) -> None:
+    begun = [
+        (key, s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
+        for key in ("b", "a b/ü", "b", "c", "b")
+    ]
+
+    def pages(**asked: Any) -> list[list[tuple[str, str]]]:
+        found = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, **asked)
+        return [[(u["Key"], u["UploadId"]) for u in page.get("Uploads", [])] for page in found]
+
+    assert pages() == [sorted(begun)]
+    for size in (1, 2, 3, 4):
+        by_page = pages(PaginationConfig={"PageSize": size})
+        assert [one for page in by_page for one in page] == sorted(begun)
+        assert all(len(page) == size for page in by_page[:-1])
+    assert pages(Prefix="a ") == [[begun[1]]]
+    after = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="b")
+    assert [u["Key"] for u in after["Uploads"]] == ["c"]
+    with pytest.raises(ClientError) as caught:
+        s3.list_multipart_uploads(Bucket=bucket, Delimiter="/")
+    assert refusal(caught) == ("NotImplemented", 501)
+    for key, upload in begun:
+        s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+
+
+@pytest.mark.parametrize("name", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
+def test_a_list_of_deletions_is_held_against_its_checksum(
+    s3: Any, served: Served, bucket: str, name: str
+) -> None:
+    served.files.put_bytes(bucket, "a", b"x")
+    body = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    header = f"x-amz-checksum-{name.lower()}"
+    size = {"CRC64NVME": 8, "SHA1": 20, "SHA256": 32}.get(name, 4)
+    for wrong in ({header: b64encode(bytes(size)).decode()}, {"content-md5": 22 * "A" + "=="}):
+        reply = served.send("POST", f"/{bucket}?delete", body, wrong)
+        assert (reply.status, reply.code) == (400, "BadDigest")
+        assert served.files.exists(bucket, "a")
+    right = b64encode(hashlib.md5(body).digest()).decode()
+    assert served.send("POST", f"/{bucket}?delete", body, {"content-md5": right}).status == 200
+    assert not served.files.exists(bucket, "a")
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [("ENABLED", True), ("enabled", True), ("DISABLED", False), (None, False)]
+)
+def test_a_checksum_is_told_to_who_asks_for_it(
+    s3: Any, served: Served, bucket: str, mode: str | None, told: bool
+) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"hello", ChecksumAlgorithm="SHA256")
+    asked = {} if mode is None else {"x-amz-checksum-mode": mode}
+    for method in ("GET", "HEAD"):
+        reply = served.send(method, f"/{bucket}/a", headers=asked)
+        assert ("x-amz-checksum-sha256" in reply.headers) is told
+    part = served.send("GET", f"/{bucket}/a", headers={**asked, "Range": "bytes=0-1"})
+    # Clients would hold that of the whole against the part.
+    assert (part.status, "x-amz-checksum-sha256" in part.headers) == (206, False)
+
+
 def test_a_list_of_parts_must_be_right(s3: Any, bucket: str) -> None:
     upload = s3.create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
     where = {"Bucket": bucket, "Key": "a", "UploadId": upload}
@@ -492,7 +550,9 @@ def test_an_old_request_is_refused(serving: Start, tmp_path: Path) -> None:
 def test_what_s3_has_and_we_have_not_is_refused_by_name(s3: Any, bucket: str) -> None:
     tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
     acts: list[Callable[[], object]] = [
-        lambda: s3.get_bucket_versioning(Bucket=bucket),
+        lambda: s3.put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+        ),
         lambda: s3.get_bucket_acl(Bucket=bucket),
         lambda: s3.get_bucket_policy(Bucket=bucket),
         lambda: s3.put_bucket_tagging(Bucket=bucket, Tagging=tags),
@@ -512,6 +572,13 @@ def test_what_s3_has_and_we_have_not_is_refused_by_name(s3: Any, bucket: str) ->
         with pytest.raises(ClientError, match="is not implemented") as caught:
             act()
         assert refusal(caught) == ("NotImplemented", 501)
+
+
+def test_a_bucket_says_that_it_has_no_versions(s3: Any, bucket: str) -> None:
+    assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+    with pytest.raises(ClientError) as caught:
+        s3.get_bucket_versioning(Bucket="missing-lake")
+    assert refusal(caught) == ("NoSuchBucket", 404)
 
 
 def test_a_failure_of_ours_is_a_500_and_logged_once(

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkowl.protocol import sigv4
-from sparkowl.protocol.sigv4 import Signature, SignatureMismatch
+from sparkowl.protocol.sigv4 import Signature, SignatureMismatch, SignedRequest
 from sparkowl.s3.chunked import Chunked
 from sparkowl.s3.crc import crc32c, crc64nvme
 from sparkowl.s3.errors import S3Error
@@ -242,22 +242,104 @@ def test_a_signed_trailer_is_verified(served: Served, bucket: str) -> None:
     assert reply.code == "SignatureDoesNotMatch"
 
 
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("before", "further"), [(b"x" * 9, 0), (b"owl", 0), (b"\r\n0", 2)])
+def test_a_truncated_upload_leaves_what_was_there(
+    served: Served, bucket: str, signed: bool, before: bytes, further: int
+) -> None:
+    """Within a chunk, at its beginning, and just behind the last: only the framing can tell."""
+    served.files.put_bytes(bucket, "a", b"old")
+    path = f"/{bucket}/a"
+    client = SigningClient(served, path, SIGNED if signed else UNSIGNED, {})
+    chunks = b"".join(client.chunk(piece) for piece in [*PIECES, b""]) + b"\r\n"
+    body = chunks if signed else plain(PIECES)
+    body = body[: body.rindex(before) + further]
+    reply = served.send("PUT", path, body, client.headers, signed=False)
+    assert (reply.status, reply.code) == (400, "IncompleteBody")
+    assert served.files.read_bytes(bucket, "a") == b"old"
+    assert list(served.files.staging.iterdir()) == []
+
+
+class Published:
+    """The worked examples of AWS's two pages, "Transferring Payload in Multiple Chunks" and
+    "... (Chunked Upload) with trailing headers": 65 KiB of "a", in chunks of 64 KiB and 1 KiB."""
+
+    DATA = b"a" * (65 << 10)
+    SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+    @classmethod
+    def proven(cls, payload: str, signature: str, **headers: str) -> Signature:
+        """The head of the request, verified."""
+        sent = {
+            "content-encoding": "aws-chunked",
+            "host": "s3.amazonaws.com",
+            "x-amz-content-sha256": payload,
+            "x-amz-date": "20130524T000000Z",
+            "x-amz-decoded-content-length": "66560",
+            "x-amz-storage-class": "REDUCED_REDUNDANCY",
+        } | {name.replace("_", "-"): value for name, value in headers.items()}
+        claim = (
+            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
+            f"SignedHeaders={';'.join(sorted(sent))},Signature={signature}"
+        )
+        return sigv4.verify(
+            SignedRequest(
+                "PUT",
+                "/examplebucket/chunkObject.txt",
+                "",
+                [*sent.items(), ("authorization", claim)],
+            ),
+            secret_of=lambda _: cls.SECRET,
+            now=datetime(2013, 5, 24, tzinfo=UTC),
+            service="s3",
+        )
+
+    @classmethod
+    def body(cls, *signatures: str, tail: str = "") -> bytes:
+        pieces = zip((cls.DATA[: 64 << 10], cls.DATA[64 << 10 :], b""), signatures, strict=True)
+        framed = [
+            f"{len(piece):x};chunk-signature={signature}\r\n".encode()
+            + piece
+            + (b"\r\n" if piece else b"")
+            for piece, signature in pieces
+        ]
+        return b"".join(framed) + tail.encode() + b"\r\n"
+
+
 def test_the_worked_example_of_the_documentation_holds() -> None:
-    # AWS's page on chunked uploads: 65 KiB of "a", in chunks of 64 KiB and 1 KiB.
-    key = sigv4.signing_key(
-        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3"
+    signature = Published.proven(
+        SIGNED,
+        "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9",
+        content_length="66824",
     )
-    seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"
-    signed_at = datetime(2013, 5, 24, tzinfo=UTC)
-    signature = Signature("AKID", "us-east-1", "s3", signed_at, seed, key, SIGNED)
-    body = (
-        b"10000;chunk-signature=ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"
-        b"\r\n" + b"a" * 65536 + b"\r\n"
-        b"400;chunk-signature=0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497"
-        b"\r\n" + b"a" * 1024 + b"\r\n"
-        b"0;chunk-signature=b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"
-        b"\r\n\r\n"
+    body = Published.body(
+        "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+        "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+        "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
     )
-    assert decoded(body, [7, 70_000], signature) == b"a" * (65 << 10)
+    assert len(body) == 66824
+    assert decoded(body, [7, 70_000], signature) == Published.DATA
     with pytest.raises(SignatureMismatch):
         decoded(body.replace(b"aaa\r\n", b"aab\r\n"), [], signature)
+
+
+def test_the_worked_example_with_a_trailer_holds() -> None:
+    signature = Published.proven(
+        f"{SIGNED}-TRAILER",
+        "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e",
+        x_amz_trailer="x-amz-checksum-crc32c",
+    )
+    body = Published.body(
+        "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2",
+        "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7",
+        "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992",
+        tail="x-amz-checksum-crc32c:sOO8/Q==\r\nx-amz-trailer-signature:"
+        "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435\r\n",
+    )
+    found = bytearray()
+    decoder = Chunked(found.extend, signature)
+    decoder.feed(body)
+    assert decoder.finish() == {"x-amz-checksum-crc32c": castagnoli(bytes(found))}
+    assert found == Published.DATA
+    with pytest.raises(SignatureMismatch):
+        decoded(body.replace(b"sOO8/Q", b"sOO8/A"), [], signature)

@@ -25,6 +25,20 @@ PROBES = [
     ("%252F", "%2F"),
     ("%~x", "%~x"),
     ("..\\esc", "..\\esc"),
+    ("%2e%2e%5cesc", "..\\esc"),
+    ("....//esc", "....//esc"),
+    ("..;/esc", "..;/esc"),
+    ("%252e%252e/esc", "%2e%2e/esc"),
+    ("..%2f..%2F/esc", "../..//esc"),
+    (".%2e/%2e./esc", "../../esc"),
+    ("%EF%BC%8E%EF%BC%8E/esc", "\N{FULLWIDTH FULL STOP}\N{FULLWIDTH FULL STOP}/esc"),
+    ("%u002e%u002e/esc", "%u002e%u002e/esc"),
+    ("~root/esc", "~root/esc"),
+    ("C:%5Cesc", "C:\\esc"),
+    ("%09/..%20/esc", "\t/.. /esc"),
+    ("x/..", "x/.."),
+    ("../", "../"),
+    ("-rf", "-rf"),
     ("c:d.parquet", "c:d.parquet"),
     ("day=1%253A2/part", "day=1%3A2/part"),
     ("a+b%20c", "a+b c"),
@@ -57,6 +71,9 @@ def test_a_key_stays_in_its_bucket(served: Served, bucket: str, raw: str, key: s
     [
         ("a%00b", "InvalidURI"),
         ("%FF", "InvalidURI"),
+        ("%c0%ae%c0%ae/esc", "InvalidURI"),
+        ("%e0%80%ae/esc", "InvalidURI"),
+        ("..%00/esc", "InvalidURI"),
         ("%ED%A0%80", "InvalidURI"),
         ("x" * 300, "KeyTooLongError"),
         ("a/" * 600, "KeyTooLongError"),
@@ -80,6 +97,27 @@ def test_a_bucket_name_leads_nowhere(served: Served, raw: str) -> None:
     if raw == "staging":  # a name like any other: it is not the staging folder
         assert (served.files.root / "staging").is_dir()
         served.files.delete_bucket("staging")
+
+
+@pytest.mark.parametrize("key", ["../other/secret", "../../keys", "/etc/passwd", "..", "%2e%2e/x"])
+def test_no_other_place_for_a_key_leads_out(served: Served, bucket: str, key: str) -> None:
+    """Sources of copies, lists of deletions, prefixes, markers, and ids of uploads."""
+    s3 = served.client()
+    served.files.put_bytes(bucket, "a", b"x")
+    before = outside(served, bucket)
+    for source in (f"{bucket}/{key}", f"{bucket}/{quote(key, safe='')}", f"../{key}"):
+        reply = served.send("PUT", f"/{bucket}/copy", None, {"x-amz-copy-source": source})
+        assert reply.status == 404, source
+    deleted = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]})
+    assert [one["Key"] for one in deleted["Deleted"]] == [key]
+    for argument in ("Prefix", "StartAfter"):
+        listing = s3.list_objects_v2(Bucket=bucket, **{argument: key}).get("Contents", [])
+        assert {one["Key"] for one in listing} <= {"a"}
+    for method in ("PUT", "POST", "DELETE", "GET"):
+        upload = quote(key, safe="")
+        path = f"/{bucket}/a?uploadId={upload}" + ("&partNumber=1" if method == "PUT" else "")
+        assert served.send(method, path, b"x").code == "NoSuchUpload"
+    assert outside(served, bucket) == before
 
 
 def test_a_planted_link_is_not_followed(serving: Start, tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -67,14 +71,64 @@ def test_a_body_is_not_asked_for_in_vain(served: Served, bucket: str) -> None:
         assert b"connection: close" in reply
 
 
-def test_a_client_that_leaves_early_leaves_nothing(served: Served, bucket: str) -> None:
+def head(served: Served, method: str, path: str, headers: dict[str, str]) -> bytes:
+    signed = served.signed(method, path, {}, "UNSIGNED-PAYLOAD") | headers
+    lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{served.port}"]
+    lines += [f"{name}: {value}" for name, value in signed.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize("sent", [b"half", bytes(3 << 20)])
+@pytest.mark.parametrize("part", [False, True])
+def test_a_client_that_leaves_early_leaves_nothing(
+    served: Served, bucket: str, sent: bytes, part: bool
+) -> None:
+    served.files.put_bytes(bucket, "a", b"old")
     path = f"/{bucket}/a"
-    headers = served.signed("PUT", path, {}, "UNSIGNED-PAYLOAD")
-    lines = [f"PUT {path} HTTP/1.1", f"Host: 127.0.0.1:{served.port}", "Content-Length: 100"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if part:
+        upload = served.client().create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
+        path += f"?partNumber=1&uploadId={upload}"
+    before = set(served.files.staging.iterdir())
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
-        connection.sendall(("\r\n".join(lines) + "\r\n\r\nhalf").encode())
-    assert served.send("GET", f"/{bucket}/a").code == "NoSuchKey"
+        size = {"Content-Length": str(5 << 20)}
+        connection.sendall(head(served, "PUT", path, size) + sent)
+        eventually(lambda: set(served.files.staging.iterdir()) != before, "the body is coming")
+    eventually(lambda: set(served.files.staging.iterdir()) == before, "the draft is gone")
+    assert served.files.read_bytes(bucket, "a") == b"old"
+    if part:
+        where = {"Bucket": bucket, "Key": "a", "UploadId": upload}
+        assert "Parts" not in served.client().list_parts(**where)
+        served.client().abort_multipart_upload(**where)
+
+
+def test_a_client_that_leaves_while_it_reads_leaves_no_file_open(
+    served: Served, bucket: str
+) -> None:
+    served.files.put_bytes(bucket, "a", bytes(64 << 20))
+    file = served.files.path(bucket, "a")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(head(served, "GET", f"/{bucket}/a", {}))
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        eventually(lambda: is_open(file), "the object is being read")
+    eventually(lambda: not is_open(file), "the object is closed")
+    assert served.send("GET", f"/{bucket}/a", headers={"Range": "bytes=0-1"}).status == 206
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process, and so the server in it, has the file open."""
+    found = path.stat()
+    for open_file in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if os.path.samestat(open_file.stat(), found):
+                return True
+    return False
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    due = monotonic() + 30
+    while not holds():
+        assert monotonic() < due, what
+        sleep(0.005)
 
 
 @pytest.mark.parametrize(

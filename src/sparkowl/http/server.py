@@ -13,6 +13,7 @@ from sparkowl.http.driver_notebooks import is_notebook
 from sparkowl.http.drivers import PREFIX as DRIVERS
 from sparkowl.http.notebook_paths import is_notebooks
 from sparkowl.s3.door import S3Door
+from sparkowl.s3.hosts import bucket_named
 
 #: An underscore cannot begin a bucket's name, so our own paths hide no bucket.
 HEALTH = "/_sparkowl/health"
@@ -43,6 +44,9 @@ class Server:
         await self._door(scope)(scope, receive, send)
 
     def _door(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        if bucket_named(scope["headers"]):
+            # A bucket's own host: every path is a key, also one that would be ours elsewhere.
+            return _no_websocket if scope["type"] == "websocket" else self._s3
         if is_notebooks(scope):
             return self._notebooks
         if scope["type"] == "websocket":

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from heapq import heapify, heappop
 from typing import NamedTuple
 
 from sparkowl.objects import attributes
@@ -34,7 +35,7 @@ class Page:
 
 
 class Node(NamedTuple):
-    """A file or folder on the way. First the key: nodes of a folder are sorted as they are."""
+    """A file or folder on the way."""
 
     #: That of a folder ends in ``/``.
     key: str
@@ -61,7 +62,7 @@ class Walk:
         head, slash, _ = self._prefix.rpartition("/")
         folder = tuple(escaped(segment) for segment in head.split("/")) if slash else ()
         # A stack of its own, not recursion: a key may be 512 folders deep.
-        stack = [iter(self._nodes(folder, head + slash))]
+        stack = [self._nodes(folder, head + slash)]
         while stack:
             node = next(stack[-1], None)
             if node is None:
@@ -69,42 +70,59 @@ class Walk:
             elif self._skipped is not None and node.key.startswith(self._skipped):
                 continue
             elif node.has_children:
-                stack.append(iter(self._nodes((*node.folder, node.name), node.key)))
+                stack.append(self._nodes((*node.folder, node.name), node.key))
             else:
                 yield node
 
-    def _nodes(self, folder: tuple[str, ...], above: str) -> list[Node]:
+    def _nodes(self, folder: tuple[str, ...], above: str) -> Iterator[Node]:
+        """The nodes of a folder that may be wanted, in order; none where it is gone meanwhile.
+
+        A page of a wide folder takes few of its names: a heap hands them out without sorting all.
+        """
         try:
             with self._opened(folder) as fd:
-                nodes = [node for node in _children(fd, folder, above) if self._wanted(node)]
-                marker = Node(above, folder, "", has_children=False)
-                if above and self._wanted(marker) and attributes.folder_entry(fd, above):
-                    nodes.append(marker)
-        except (FileNotFoundError, ValueError):  # gone meanwhile; ValueError: a NUL in the prefix
-            return []
-        nodes.sort()
-        return nodes
+                segments = self._segments(fd, above)
+                marked = self._wanted(above) and attributes.folder_entry(fd, above) is not None
+        except (FileNotFoundError, ValueError):  # ValueError: a NUL in the prefix
+            return
+        if marked:
+            yield Node(above, folder, "", has_children=False)
+        heapify(segments)
+        while segments:
+            segment = heappop(segments)
+            key, name = above + segment, escaped(segment.removesuffix("/"))
+            if segment.endswith("/"):
+                if _is_key(key[:-1]) and self._wanted_below(key):
+                    yield Node(key, folder, name, has_children=True)
+            elif not is_checksum(name) and _is_key(key) and self._wanted(key):
+                yield Node(key, folder, name, has_children=False)
 
-    def _wanted(self, node: Node) -> bool:
-        key, prefix, after = node.key, self._prefix, self._after
-        if node.has_children:
-            inside = key.startswith(prefix) or prefix.startswith(key)
-            return inside and (key > after or after.startswith(key))
-        return key.startswith(prefix) and key > after
+    def _segments(self, fd: int, above: str) -> list[str]:
+        """What a folder holds, folders with a slash, in no order, and without most of what cannot
+        come after ``after``."""
+        after = self._after.removeprefix(above) if self._after.startswith(above) else ""
+        floor = after.partition("/")[0]
+        found: list[str] = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = entry.name
+                segment = name if name[0] != "%" else unescaped(name)
+                if segment is None or (segment < floor and not floor.startswith(segment)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(segment + "/")
+                elif segment and entry.is_file(follow_symlinks=False):
+                    found.append(segment)
+        return found
 
+    def _wanted(self, key: str) -> bool:
+        return key.startswith(self._prefix) and key > self._after
 
-def _children(fd: int, folder: tuple[str, ...], above: str) -> Iterator[Node]:
-    """The files and folders of a folder that are objects, or may hold some."""
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            name = entry.name
-            segment = unescaped(name)
-            if segment is None or not _is_key(above + segment):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield Node(f"{above}{segment}/", folder, name, has_children=True)
-            elif segment and not is_checksum(name) and entry.is_file(follow_symlinks=False):
-                yield Node(above + segment, folder, name, has_children=False)
+    def _wanted_below(self, key: str) -> bool:
+        """Whether a folder may hold what is wanted."""
+        prefix, after = self._prefix, self._after
+        inside = key.startswith(prefix) or prefix.startswith(key)
+        return inside and (key > after or after.startswith(key))
 
 
 def _is_key(key: str) -> bool:

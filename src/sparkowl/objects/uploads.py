@@ -77,9 +77,13 @@ class Uploads:
         folder = self._folder(upload_id)
         folder.mkdir()
         said = {"bucket": bucket, "key": key, "about": asdict(about)}
-        with self._files.draft() as draft:
-            draft.write(json.dumps(said).encode())
-            draft.keep(folder / _ABOUT)
+        try:
+            with self._files.draft() as draft:
+                draft.write(json.dumps(said).encode())
+                draft.keep(folder / _ABOUT)
+        except OSError:  # such as a full disk
+            self._forget(folder)
+            raise
         return upload_id
 
     def get(self, bucket: str, key: str, upload_id: str) -> Upload:

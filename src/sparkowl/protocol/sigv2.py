@@ -53,9 +53,17 @@ def claimed_key(query: str) -> str:
 
 
 def verify(
-    request: SignedRequest, *, secret_of: Callable[[str], str | None], now: datetime
+    request: SignedRequest,
+    *,
+    secret_of: Callable[[str], str | None],
+    now: datetime,
+    bucket: str = "",
 ) -> Signature:
-    """The claim of a presigned URL, proven; or a :class:`~.sigv4.SignatureError`."""
+    """The claim of a presigned URL, proven; or a :class:`~.sigv4.SignatureError`.
+
+    ``bucket`` is the one that the host names: the signature, which does not cover the host, has it
+    as the beginning of the path.
+    """
     arguments = parameters(request.query)
     key_id, given, expires = (
         arguments.get(name, "") for name in ("AWSAccessKeyId", "Signature", "Expires")
@@ -71,7 +79,7 @@ def verify(
     secret = secret_of(key_id)
     if secret is None or "x-amz-security-token" in arguments:
         raise UnknownKey("The AWS Access Key Id you provided does not exist in our records.")
-    text = _string_to_sign(request, arguments, expires)
+    text = _string_to_sign(request, arguments, expires, bucket)
     expected = base64.b64encode(hmac.digest(secret.encode(), text.encode("latin-1"), "sha1"))
     if not hmac.compare_digest(expected, given.encode("latin-1")):
         raise SignatureMismatch(
@@ -81,12 +89,14 @@ def verify(
     return Signature(key_id, "", "s3", now, given, b"", UNSIGNED_PAYLOAD)
 
 
-def _string_to_sign(request: SignedRequest, arguments: Mapping[str, str], expires: str) -> str:
+def _string_to_sign(
+    request: SignedRequest, arguments: Mapping[str, str], expires: str, bucket: str
+) -> str:
     headers = _headers(request, arguments)
     lines = [request.method, headers.get("content-md5", ""), headers.get("content-type", "")]
     lines.append(expires)
     lines += [f"{name}:{headers[name]}" for name in sorted(headers) if name.startswith("x-amz-")]
-    return "\n".join([*lines, _resource(request)])
+    return "\n".join([*lines, _resource(request, bucket)])
 
 
 def _headers(request: SignedRequest, arguments: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +110,8 @@ def _headers(request: SignedRequest, arguments: Mapping[str, str]) -> dict[str, 
     return hoisted | combined(request.headers)
 
 
-def _resource(request: SignedRequest) -> str:
+def _resource(request: SignedRequest, bucket: str) -> str:
+    path = f"/{bucket}{request.raw_path}" if bucket else request.raw_path
     kept = []
     for pair in request.query.split("&"):
         escaped, equals, value = pair.partition("=")
@@ -110,4 +121,4 @@ def _resource(request: SignedRequest) -> str:
             kept.append((name, equals, unquote(value, "latin-1") if equals else ""))
     kept.sort(key=lambda part: part[0])
     query = "&".join(["".join(part) for part in kept])
-    return f"{request.raw_path}?{query}" if query else request.raw_path
+    return f"{path}?{query}" if query else path

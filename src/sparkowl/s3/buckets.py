@@ -56,6 +56,12 @@ async def get_bucket_location(ctx: Context, call: Call) -> Answer:
     return xml.answer("LocationConstraint", region)
 
 
+async def get_bucket_versioning(ctx: Context, call: Call) -> Answer:
+    """That there are no versions is an answer: s3fs asks before it removes a bucket."""
+    await ctx.run(ctx.files.folder, call.bucket)
+    return xml.answer("VersioningConfiguration", None)
+
+
 async def delete_bucket(ctx: Context, call: Call) -> Answer:
     await ctx.run(ctx.files.delete_bucket, call.bucket)
     return Answer(status=204)

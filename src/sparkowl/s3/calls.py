@@ -15,6 +15,7 @@ from sparkowl.objects.uploads import Uploads
 from sparkowl.protocol import sigv4
 from sparkowl.protocol.sigv4 import Signature, SignedRequest
 from sparkowl.s3.errors import invalid
+from sparkowl.s3.hosts import bucket_in
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -98,21 +99,36 @@ def signed_request(scope: Scope) -> SignedRequest:
 
 def read(request: SignedRequest, signature: Signature, caller: Principal, receive: Receive) -> Call:
     """The call that a verified request is."""
-    bucket, _, key = request.raw_path.removeprefix("/").partition("/")
+    bucket, key = _named(request)
     arguments = {
         _text(name): _text(value)
         for name, value in (sigv4.parameters(request.query) if request.query else {}).items()
     }
     return Call(
         method=request.method,
-        bucket=decoded(bucket),
-        key=decoded(key),
+        bucket=bucket,
+        key=key,
         arguments=arguments,
         headers=_headers(request, arguments),
         signature=signature,
         caller=caller,
         receive=receive,
     )
+
+
+def bucket_of_host(request: SignedRequest) -> str:
+    """The bucket that the request's host names; empty where the path does."""
+    return next((bucket_in(value) for name, value in request.headers if name == "host"), "")
+
+
+def _named(request: SignedRequest) -> tuple[str, str]:
+    """Bucket and key."""
+    path = request.raw_path.removeprefix("/")
+    hosted = bucket_of_host(request)
+    if hosted:
+        return hosted, decoded(path)
+    bucket, _, key = path.partition("/")
+    return decoded(bucket), decoded(key)
 
 
 def decoded(path: str) -> str:

@@ -29,6 +29,7 @@ from sparkowl.s3.calls import (
     Scope,
     Send,
     arn_of,
+    bucket_of_host,
     read,
     signed_request,
 )
@@ -159,7 +160,9 @@ class S3Door:
         caller = await self._keyring.find(record.access_key_id)
         secret, now = secret_of(caller), self._clock.now()
         if old:
-            signature = sigv2.verify(request, secret_of=secret, now=now)
+            signature = sigv2.verify(
+                request, secret_of=secret, now=now, bucket=bucket_of_host(request)
+            )
         else:
             signature = sigv4.verify(request, secret_of=secret, now=now, service="s3")
         assert caller is not None  # whose secret it was signed with

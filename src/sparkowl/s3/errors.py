@@ -53,6 +53,10 @@ _REFUSALS: Final[tuple[tuple[type[Exception], str, int], ...]] = (
 )
 
 
+#: The disk, the quota on it, and the largest file that the disk or a limit of the process allows.
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
 def translated(error: Exception) -> S3Error | None:
     """A refusal as S3 would put it; None for what is nobody's fault but ours."""
     if isinstance(error, S3Error):
@@ -62,9 +66,11 @@ def translated(error: Exception) -> S3Error | None:
             return S3Error(code, status, str(error))
     if isinstance(error, PermissionError):
         return S3Error("AccessDenied", 403, "The server may not read or write this file.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _FULL:
         # Not a 5xx that clients repeat at once: the disk does not empty itself.
-        return S3Error("InsufficientStorage", 507, "The disk that holds the buckets is full.")
+        return S3Error(
+            "InsufficientStorage", 507, f"The disk that holds the buckets: {error.strerror}"
+        )
     return None
 
 

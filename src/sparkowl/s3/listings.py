@@ -24,7 +24,7 @@ async def list_objects_v2(ctx: Context, call: Call) -> Answer:
     arguments = call.arguments
     token = arguments.get("continuation-token")
     start = arguments.get("start-after", "")
-    encode, limit = _encoding(call), limit_of(call, "max-keys", MAX_KEYS)
+    encode, limit = encoding_of(call), limit_of(call, "max-keys", MAX_KEYS)
     page = await _page(ctx, call, start if token is None else _after(token), limit)
     owner = OWNER if arguments.get("fetch-owner") == "true" else None
     return xml.answer(
@@ -43,7 +43,7 @@ async def list_objects_v2(ctx: Context, call: Call) -> Answer:
 
 async def list_objects_v1(ctx: Context, call: Call) -> Answer:
     marker = call.arguments.get("marker", "")
-    encode, limit = _encoding(call), limit_of(call, "max-keys", MAX_KEYS)
+    encode, limit = encoding_of(call), limit_of(call, "max-keys", MAX_KEYS)
     page = await _page(ctx, call, marker, limit)
     # Without a delimiter, S3 leaves the last key to be taken for the next marker.
     following = page.next_after if call.arguments.get("delimiter") else None
@@ -111,7 +111,8 @@ def _object(
     )
 
 
-def _encoding(call: Call) -> Encode:
+def encoding_of(call: Call) -> Encode:
+    """How keys are written into the answer."""
     match call.arguments.get("encoding-type"):
         case None:
             return str

@@ -15,8 +15,9 @@ from sparkowl.objects.uploads import MAX_PARTS, Upload
 from sparkowl.s3 import body, conditions, xml
 from sparkowl.s3.buckets import MAX_DOCUMENT_BYTES, OWNER
 from sparkowl.s3.calls import Answer, Call, Context
-from sparkowl.s3.errors import invalid
-from sparkowl.s3.listings import limit_of
+from sparkowl.s3.errors import invalid, not_implemented
+from sparkowl.s3.hosts import bucket_in
+from sparkowl.s3.listings import encoding_of, limit_of
 from sparkowl.s3.objects import (
     about_of,
     check_copy,
@@ -75,11 +76,10 @@ async def complete_multipart_upload(ctx: Context, call: Call) -> Answer:
         raise conditions.failed("If-Match") from error
     wanted = await _parts(ctx, call)
     entry = await ctx.run(ctx.uploads.complete, upload, wanted, condition)
-    host = call.headers.get("host", "")
     return xml.answer(
         "CompleteMultipartUploadResult",
         [
-            ("Location", f"http://{host}/{call.bucket}/{xml.url_encoded(call.key)}"),
+            ("Location", _location(call)),
             ("Bucket", call.bucket),
             ("Key", call.key),
             ("ETag", quoted(entry.etag)),
@@ -131,20 +131,35 @@ async def list_parts(ctx: Context, call: Call) -> Answer:
 
 
 async def list_multipart_uploads(ctx: Context, call: Call) -> Answer:
-    """All at once: there are never more than are under way."""
+    """By key, and those of one key by id, so that a page can begin behind any."""
     await ctx.run(ctx.files.folder, call.bucket)
+    if call.arguments.get("delimiter"):
+        raise not_implemented("Listing multipart uploads with a delimiter")
     prefix = call.arguments.get("prefix", "")
-    encoding = call.arguments.get("encoding-type")
-    encode = xml.url_encoded if encoding == "url" else str
-    uploads = await ctx.run(ctx.uploads.list, call.bucket)
+    key_marker = call.arguments.get("key-marker", "")
+    id_marker = call.arguments.get("upload-id-marker", "") if key_marker else ""
+    limit = limit_of(call, "max-uploads", 1000)
+    encode = encoding_of(call)
+    there = [
+        upload
+        for upload in await ctx.run(ctx.uploads.list, call.bucket)
+        if upload.key.startswith(prefix) and _follows(upload, key_marker, id_marker)
+    ]
+    there.sort(key=lambda upload: (upload.key, upload.id))
+    page = there[:limit]
+    last = page[-1] if page and len(there) > limit else None
     return xml.answer(
         "ListMultipartUploadsResult",
         [
             ("Bucket", call.bucket),
             ("Prefix", encode(prefix)),
-            ("EncodingType", encoding),
-            ("MaxUploads", 1000),
-            ("IsTruncated", False),
+            ("KeyMarker", encode(key_marker)),
+            ("UploadIdMarker", id_marker),
+            ("NextKeyMarker", encode(last.key) if last else None),
+            ("NextUploadIdMarker", last.id if last else None),
+            ("EncodingType", call.arguments.get("encoding-type")),
+            ("MaxUploads", limit),
+            ("IsTruncated", last is not None),
             *(
                 (
                     "Upload",
@@ -157,11 +172,23 @@ async def list_multipart_uploads(ctx: Context, call: Call) -> Answer:
                         ("Initiated", upload.started_at),
                     ),
                 )
-                for upload in uploads
-                if upload.key.startswith(prefix)
+                for upload in page
             ),
         ],
     )
+
+
+def _follows(upload: Upload, key_marker: str, id_marker: str) -> bool:
+    if id_marker and upload.key == key_marker:
+        return upload.id > id_marker
+    return upload.key > key_marker
+
+
+def _location(call: Call) -> str:
+    """The object's URL, in the style that the client speaks."""
+    host = call.headers.get("host", "")
+    bucket = "" if bucket_in(host) else f"/{call.bucket}"
+    return f"http://{host}{bucket}/{xml.url_encoded(call.key)}"
 
 
 async def _upload(ctx: Context, call: Call) -> Upload:

@@ -22,6 +22,7 @@ BUCKET: Final[Mapping[tuple[str, str], Operation]] = {
     ("PUT", ""): buckets.create_bucket,
     ("HEAD", ""): buckets.head_bucket,
     ("GET", "location"): buckets.get_bucket_location,
+    ("GET", "versioning"): buckets.get_bucket_versioning,
     ("DELETE", ""): buckets.delete_bucket,
     ("GET", ""): listings.list_objects_v1,
     ("GET", "list-type"): listings.list_objects_v2,
@@ -42,8 +43,8 @@ OBJECT: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "uploadId"): multipart.list_parts,
 }
 
-_SUBRESOURCES: Final = ("uploads", "uploadId", "delete", "location", "list-type")
-#: Sub-resources of S3 that have no operation here.
+_SUBRESOURCES: Final = ("uploads", "uploadId", "delete", "location", "list-type", "versioning")
+#: Sub-resources of S3 that have no operation here, but for what has a row above.
 # fmt: off
 _REFUSED: Final = frozenset({
     "abac", "accelerate", "acl", "analytics", "append", "attributes", "cors", "encryption",
@@ -93,7 +94,9 @@ def _subresource(call: Call) -> str:
 
 
 def _refuse_unsupported(call: Call) -> None:
-    refused = sorted(_REFUSED.intersection(call.arguments))
+    rows = _table(call)
+    asked = _REFUSED.intersection(call.arguments)
+    refused = sorted(name for name in asked if (call.method, name) not in rows)
     if refused:
         raise not_implemented(f"The sub-resource ?{refused[0]}")
     if call.arguments.get("versionId", "null") != "null":
