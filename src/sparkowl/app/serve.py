@@ -224,6 +224,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         chosen.roles(settings),
     )
     sparks = engines.sparks(opened.registered)
+    packages = chosen.packages(settings, opened.registered)
     means = Means(
         store=store,
         server=servers.id,
@@ -237,6 +238,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         stop_grace_s=settings.driver.stop_grace_s,
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
+        packages=packages,
         roles=roles,
         jupyter_ahead=settings.notebooks.ahead,
     )
@@ -259,6 +261,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         calculations_on=chosen.calculations_on(settings),
         budgets=budgets,
         roles=roles,
+        with_packages=packages.work_groups,
     )
     keyring = Keyring(store, settings.data_dir, keys, clock, first_only=not others)
     body_limit = settings.limits.request_body_bytes

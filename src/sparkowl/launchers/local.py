@@ -206,7 +206,6 @@ class LocalLauncher:
             jupyter=spec.jupyter,
             jupyter_token=spec.jupyter_token,
             class_path=spec.class_path,
-            python_path=spec.python_path,
         )
 
     def _user(self, role: Role) -> RunAs | None:
