@@ -155,6 +155,8 @@ def test_a_key_that_does_not_exist_is_named(tmp_path: Path, text: str, named: st
         ("[driver]\nstart_timeout_s = 0", "driver.start_timeout_s"),
         ("[driver]\nisolation = 'maybe'", "driver.isolation"),
         ("[pool]\nsize = -1", "pool.size"),
+        ("[packages]\nbuild_timeout_s = 0", "packages.build_timeout_s"),
+        ("[workgroups.a]\nrequirements = 'a.txt'", "workgroups.a.requirements"),
         ("[notebooks]\ndownload_s = 0", "notebooks.download_s"),
         ("[notebooks]\ndownload_s = 121", "notebooks.download_s"),
         ("[notebooks]\ndownload_s = inf", "notebooks.download_s"),

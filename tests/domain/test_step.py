@@ -20,7 +20,7 @@ from tests.builders import (
 
 from sparkowl.domain.calculation import State as CalculationState
 from sparkowl.domain.ids import NotebookId
-from sparkowl.domain.reason import TERMINATED, UNHEALTHY, Code
+from sparkowl.domain.reason import NOT_STARTED, TERMINATED, UNHEALTHY, Code
 from sparkowl.domain.session import TRANSITIONS, Event, Session, State, apply, notebook_came
 from sparkowl.domain.step import (
     AdoptDriver,
@@ -28,6 +28,7 @@ from sparkowl.domain.step import (
     FetchNotebook,
     Happened,
     Launch,
+    PreparePackages,
     Rest,
     RunCalculation,
     Situation,
@@ -75,6 +76,44 @@ def after(seconds: float) -> timedelta:
 SITUATIONS: dict[str, tuple[Session, Situation, timedelta, Step]] = {
     "a new session is launched": (
         CREATING, make_situation(driver=None, alive=False, linked=False), after(0), Launch(),
+    ),
+    "the packages of its workgroup come before its driver": (
+        CREATING, replace(NO_DRIVER, awaits_packages=True), after(0), PreparePackages(),
+    ),
+    "however long that takes": (
+        CREATING, replace(NO_DRIVER, awaits_packages=True, preparing=True), after(9999), Rest(),
+    ),
+    "when they are there, it is launched": (
+        CREATING, replace(NO_DRIVER, preparing=True), after(9999), Launch(),
+    ),
+    "without them it does not start": (
+        CREATING,
+        replace(NO_DRIVER, awaits_packages=True, preparing=True, not_prepared="No such file."),
+        after(1), Happened(Event.START_FAILED, f"{NOT_STARTED} [USER] No such file."),
+    ),
+    "a driver that runs already goes on starting": (
+        CREATING, make_situation(driver=READY, awaits_packages=True), after(1),
+        Happened(Event.DRIVER_READY),
+    ),
+    "it is adopted when the packages are found again": (
+        CREATED, make_situation(driver=READY, awaits_packages=True), after(1), PreparePackages(),
+    ),
+    "and not before": (
+        CREATED, make_situation(driver=READY, awaits_packages=True, preparing=True), after(1),
+        Rest(),
+    ),
+    "but that has an end": (
+        CREATED, make_situation(driver=READY, awaits_packages=True, preparing=True), after(180),
+        Happened(
+            Event.DRIVER_LOST, f"{UNHEALTHY} [CRASH] Its driver did not take it within 180 s."
+        ),
+    ),
+    "a driver without its packages is none": (
+        CREATED,
+        make_situation(
+            driver=READY, awaits_packages=True, preparing=True, not_prepared="No such file."
+        ),
+        after(1), Happened(Event.DRIVER_LOST, f"{UNHEALTHY} [USER] No such file."),
     ),
     "the file of a new session is fetched first": (
         awaiting(CREATING), NO_DRIVER, after(0), FetchNotebook(FILE),
@@ -365,8 +404,11 @@ def test_no_step_happens_that_the_table_forbids_and_no_rest_is_over(
     drivers = (None, LAUNCHED, READY, make_driver(), make_driver(handle=None),
                make_driver(ended_at=AT), make_driver(reason="It died."))  # fmt: skip
 
-    for driver, alive, linked, calculation in product(
-        drivers, (True, False), (True, False), (None, WAITING, CANCELING)
+    packages: tuple[dict[str, Any], ...] = ({}, {"awaits_packages": True, "preparing": True},
+                {"awaits_packages": True, "preparing": True, "not_prepared": "No."})  # fmt: skip
+
+    for driver, alive, linked, calculation, prepared in product(
+        drivers, (True, False), (True, False), (None, WAITING, CANCELING), packages
     ):
         seen = Situation(
             driver=driver,
@@ -374,6 +416,7 @@ def test_no_step_happens_that_the_table_forbids_and_no_rest_is_over(
             linked=linked,
             silent_since=None if linked else AT,
             calculation=calculation,
+            **prepared,
         )
         step = next_step(session, seen, now, PATIENCE)
         match step:

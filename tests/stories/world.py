@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 from tests.builders import PATIENCE
 from tests.databases import new_place
+from tests.shelves import MakeBelievePackages
 from tests.webs import MakeBelieveWeb
 
 from sparkowl.clock import Manual
@@ -224,6 +225,8 @@ class World:
         self.budgets = budgets
         self.roles = roles
         self.web: MakeBelieveWeb = MakeBelieveWeb() if beside is None else beside.web
+        #: Each server has its own cache.
+        self.packages = MakeBelievePackages()
         self.assemble()
 
     def _open(self) -> Store:
@@ -264,6 +267,7 @@ class World:
             stop_grace_s=5,
             starts_at_once=self.starts_at_once,
             limits=self.limits,
+            packages=self.packages,
             roles=self.roles,
         )
         size = PoolSize(
@@ -286,6 +290,7 @@ class World:
             notebooks=NotebookTerms(key=b"key", url="http://127.0.0.1:8765"),
             budgets={budget.work_group: budget for budget in self.budgets},
             roles=self.roles,
+            with_packages=self.packages.outcomes.keys(),
         )
 
     # --- the server's life ---------------------------------------------------------------------

@@ -58,12 +58,25 @@ class Folder:
         self.jupyter_socket = self.jupyter / "s"
         self.jupyter_log = root / "jupyter.log"
         self.server_url = root / "server-url"
+        #: On every path of modules from the start: a link to the packages of the session's
+        #: workgroup, and to an empty folder until it has come.
+        self.packages = root / "packages"
+        self.no_packages = root / "no-packages"
         self.exit = root / "exit.json"
         self.lock = root / "lock"
 
     def make(self) -> None:
-        for path in (*map(Path, self.writable), self.conf, self.aws, self.spool, self.outbox):
+        inside = self.conf, self.aws, self.spool, self.outbox, self.no_packages
+        for path in (*map(Path, self.writable), *inside):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.link_packages(self.no_packages)
+
+    def link_packages(self, target: Path) -> None:
+        """Let the driver's processes find the packages in ``target``, all at once."""
+        aside = self.packages.with_suffix(".new")
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(target, target_is_directory=True)
+        aside.replace(self.packages)
 
     def hold(self) -> bool:
         """Keep the folder as long as this process lives; False: another agent has it."""

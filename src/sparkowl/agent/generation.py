@@ -50,7 +50,10 @@ class Generation:
             "work_group": adopt.work_group,
             "engine_version": adopt.engine_version,
             "started_at": adopt.started_at,
+            "packages": adopt.packages,
         }
+        if adopt.packages:
+            self._folder.link_packages(Path(adopt.packages))
         write_plain(self._folder.session, json.dumps(session), self._spec.run_as)
         try:
             await self._spark.mount(adopt.buckets)

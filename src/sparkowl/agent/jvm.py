@@ -187,6 +187,8 @@ def environment(folder: Folder, home: Path, ours: Mapping[str, str]) -> dict[str
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
+        # Spark puts it on the path of its workers, behind itself.
+        "PYTHONPATH": str(folder.packages),
         # Half a gigabyte of address space and tens of megabytes less, for many threads.
         "MALLOC_ARENA_MAX": "2",
     }

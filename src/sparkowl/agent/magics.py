@@ -1,7 +1,8 @@
 """The magics that Athena documents, and nothing else: any other block is plain Python, literally.
 
 Unlike a notebook front end, an API must not guess: ``!ls``, ``x?`` and ``%time`` are syntax errors
-here as they are for Python, and blank lines keep their place so that line numbers are right.
+here as they are for Python, and blank lines keep their place so that line numbers are right. Only
+``%pip`` and ``!pip`` are known, to say what there is instead.
 :func:`transform` finds the magics by tokens, so that a ``%status`` inside a string or an expression
 stays what it is. Lives in the kernel.
 """
@@ -25,18 +26,32 @@ _HELP: Final = {
     "%table df": "Show a DataFrame as a table.",
     "%matplot plt": "Show a matplotlib figure.",
     "%plotly fig": "Show a plotly figure.",
+    "%pip": "Say where packages come from; it installs nothing.",
 }
 LINE_MAGICS: Final = frozenset(
     usage.split()[0].removeprefix("%") for usage in _HELP if not usage.startswith("%%")
 )
 _LOG_LEVELS: Final = frozenset({"DEBUG", "ERROR", "FATAL", "INFO", "WARN", "WARNING"})
+_PIP: Final = (
+    "%pip is not supported in a session, as on Athena. sc.addPyFile('s3://...') brings a module or "
+    "a zip file of modules along; whoever runs the server can give the workgroup a requirements "
+    "file."
+)
+_PIP_WITH_FILE: Final = (
+    "%pip is not supported in a session, as on Athena. The packages of this workgroup are those of "
+    "its requirements file: whoever runs the server can add to it, for sessions that start then."
+)
 #: More rows than anybody reads; a frame may have billions.
 _TABLE_ROWS: Final = 1000
 
 _SQL: Final = re.compile(
     r"(?P<blank>\s*\n|[ \t]*)%%sql(?P<sql>(?:[ \t]+[^\n]*|[ \t]*)(?:\n.*)?)\Z", re.S
 )
-_LOOKS_LIKE_MAGIC: Final = re.compile(rf"^[ \t]*%(?:{'|'.join(sorted(LINE_MAGICS))})\b", re.M)
+_LOOKS_LIKE_MAGIC: Final = re.compile(
+    rf"^[ \t]*(?:%(?:{'|'.join(sorted(LINE_MAGICS))})|!pip3?)\b", re.M
+)
+#: What else people write for the magic, which answers for it: a syntax error would not say why.
+_SHELL_PIP: Final = re.compile(r"\A!pip3?\b")
 
 
 def transform(cell: str) -> str:
@@ -63,11 +78,19 @@ class _Magic(EscapedCommand):  # type: ignore[misc]  # IPython is not typed
     def find(cls, tokens_by_line: Any) -> _Magic | None:
         for line in tokens_by_line:
             words = [t for t in line if t.string.strip()]
-            if len(words) < 2 or words[0].string != "%" or words[1].string not in LINE_MAGICS:
+            if len(words) < 2 or words[0].end != words[1].start:
                 continue
-            if words[0].end == words[1].start:
+            sign, name = words[0].string, words[1].string
+            if (sign == "%" and name in LINE_MAGICS) or (sign == "!" and name in ("pip", "pip3")):
                 return cls(words[0].start)
         return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        line = lines[self.start_line]
+        before, command = line[: self.start_col], line[self.start_col :]
+        lines[self.start_line] = before + _SHELL_PIP.sub("%pip", command, count=1)
+        transformed: list[str] = super().transform(lines)
+        return transformed
 
 
 def register(shell: Any, session_file: Path) -> None:
@@ -119,6 +142,11 @@ class _Magics:
         if level not in _LOG_LEVELS:
             raise ValueError(f"{level or 'No level'}: use one of {', '.join(sorted(_LOG_LEVELS))}.")
         _spark().sparkContext.setLogLevel("WARN" if level == "WARNING" else level)
+
+    def pip(self, _line: str) -> None:
+        if self._session().get("packages"):
+            raise RuntimeError(_PIP_WITH_FILE)
+        raise RuntimeError(_PIP)
 
     def table(self, line: str) -> None:
         frame = self._value(line)

@@ -108,8 +108,6 @@ class DriverSpec:
     jupyter_token: str = ""
     #: Jars behind Spark's own on the class path, in order.
     class_path: tuple[str, ...] = ()
-    #: Folders with Python packages that user code may import, on the driver and on its workers.
-    python_path: tuple[str, ...] = ()
     #: What AWS's tools in the session are told before it has keys: ``region``; ``endpoint_url``,
     #: the server's own, which follows it where it goes; ``endpoint_url_s3`` where S3 is not the
     #: server's (empty: AWS's), and then only Athena is; ``addressing_style`` of S3.
@@ -128,8 +126,7 @@ class DriverSpec:
         if values["run_as"] is not None:
             groups = tuple(values["run_as"].pop("groups"))
             values["run_as"] = RunAs(groups=groups, **values["run_as"])
-        for name in ("class_path", "python_path"):
-            values[name] = tuple(values.get(name, ()))
+        values["class_path"] = tuple(values.get("class_path", ()))
         return cls(**values)
 
 
@@ -167,6 +164,9 @@ class Adopt:
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Where databases land that name no location; empty: where Spark's own setting says.
     warehouse: str = ""
+    #: Folder with the Python packages of the session's workgroup, for user code on the driver and
+    #: on its workers; empty: it has none.
+    packages: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

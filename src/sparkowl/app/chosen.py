@@ -28,6 +28,7 @@ from sparkowl.launchers import engines, environments, users
 from sparkowl.launchers.engines import Environment
 from sparkowl.launchers.installing import Wanted
 from sparkowl.launchers.local import LocalSettings
+from sparkowl.launchers.packages import FOLDER, PipPackages
 from sparkowl.launchers.postmortem import Keep
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.operations.context import NotebookTerms
@@ -232,6 +233,22 @@ def local(
             drivers=driver.postmortems,
             size_bytes=driver.postmortems_mb * 1024 * 1024,
         ),
+    )
+
+
+def packages(settings: Settings, registered: Mapping[str, Environment]) -> PipPackages:
+    """The packages of the workgroups that have a requirements file. Make-believe drivers import
+    nothing."""
+    real = settings.launcher == "local"
+    return PipPackages(
+        settings.cache_dir / FOLDER,
+        {
+            name: own.requirements
+            for name, own in settings.workgroups.items()
+            if real and own.requirements
+        },
+        {name: found.python for name, found in registered.items()},
+        limit_s=settings.packages.build_timeout_s,
     )
 
 

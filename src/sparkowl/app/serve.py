@@ -226,6 +226,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         chosen.roles(settings),
     )
     sparks = engines.sparks(opened.registered)
+    packages = chosen.packages(settings, opened.registered)
     means = Means(
         store=store,
         server=servers.id,
@@ -239,6 +240,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         stop_grace_s=settings.driver.stop_grace_s,
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
+        packages=packages,
         roles=roles,
         session_keys=DerivedKeys(keys.key_for(session_key.PURPOSE)),
         jupyter_ahead=settings.notebooks.ahead,
@@ -262,6 +264,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         calculations_on=chosen.calculations_on(settings),
         budgets=budgets,
         roles=roles,
+        with_packages=packages.work_groups,
     )
     in_sessions = SessionKeys(
         store, clock, keys.key_for(session_key.PURPOSE), context.account, roles

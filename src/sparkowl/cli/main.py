@@ -17,6 +17,7 @@ from sparkowl.cli import (
     kernel,
     keys,
     notebooks,
+    packages,
     run,
     serve,
     sessions,
@@ -35,6 +36,7 @@ cli.command()(run.run)
 cli.add_typer(sessions.app, name="sessions")
 cli.add_typer(notebooks.app, name="notebooks")
 cli.add_typer(engines.app, name="engines")
+cli.add_typer(packages.app, name="packages")
 cli.command()(usage.usage)
 cli.add_typer(keys.app, name="keys")
 cli.add_typer(kernel.app, name="kernel")

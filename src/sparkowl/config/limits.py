@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sparkowl.config.section import Positive, Section
 
@@ -114,4 +114,14 @@ class WorkGroupSection(Section):
 
     requirements: Path | None = None
     """A pip requirements file that names every Python package which sessions of the workgroup have
-    besides their own. The environment is built once, and again when the file changes."""
+    besides their own (docs/operators/packages.md). Built once, and again when the file changes."""
+
+    @field_validator("requirements")
+    @classmethod
+    def _requirements(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        value = value.expanduser()
+        if not value.is_absolute():
+            raise ValueError("must be an absolute path: the server may be started from anywhere")
+        return value

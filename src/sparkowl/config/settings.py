@@ -28,6 +28,7 @@ from sparkowl.config.jars import JarsSection
 from sparkowl.config.limits import LimitsSection, RatesSection, WorkGroupSection
 from sparkowl.config.notebooks import NotebooksSection
 from sparkowl.config.objects import ObjectsSection
+from sparkowl.config.packages import PackagesSection
 from sparkowl.config.section import Section
 from sparkowl.config.store import StoreSection
 
@@ -71,7 +72,8 @@ class Settings(BaseSettings):
     ``~/.local/share/sparkowl``."""
 
     cache_dir: Path = Field(default_factory=default_cache_dir)
-    """What can be made again: class-data archives. Default: ``~/.cache/sparkowl``."""
+    """What can be made again: class-data archives, jars, packages. Default:
+    ``~/.cache/sparkowl``."""
 
     config: Path | None = None
     """The settings file, instead of ``sparkowl.toml`` in the data directory. Named by the
@@ -121,13 +123,15 @@ class Settings(BaseSettings):
     objects: ObjectsSection = ObjectsSection()
     catalog: CatalogSection = CatalogSection()
     jars: JarsSection = JarsSection()
+    packages: PackagesSection = PackagesSection()
 
     rates: RatesSection = RatesSection()
 
     workgroups: dict[str, WorkGroupSection] = Field(default_factory=dict)
-    """A section for each workgroup by its name: ``[workgroups.<name>]`` has ``sessions`` and
-    ``dpus`` (docs/operators/limits.md), ``[workgroups.<name>.budget]`` has ``dpu_hours``,
-    ``period``, ``warn_at``, ``refuse_at`` and ``stop_at`` (docs/operators/usage.md)."""
+    """A section for each workgroup by its name: ``[workgroups.<name>]`` has ``sessions``,
+    ``dpus`` (docs/operators/limits.md) and ``requirements`` (docs/operators/packages.md),
+    ``[workgroups.<name>.budget]`` has ``dpu_hours``, ``period``, ``warn_at``, ``refuse_at`` and
+    ``stop_at`` (docs/operators/usage.md)."""
     engines: dict[EngineName, EngineSection] = {}
     """What is special about an engine, by its name: `[engines."Apache Spark version 3.5"]`."""
     roles: dict[str, RoleSection] = {}

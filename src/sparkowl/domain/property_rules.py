@@ -143,8 +143,13 @@ PACKAGES: Final = Kind.list_of("group:artifact:version", rf"{_PART}:{_PART}:{_PA
 EXCLUDED: Final = Kind.list_of("group:artifact", rf"{_PART}:{_PART}")
 REPOSITORIES: Final = Kind.list_of("https:// addresses", r"https://[A-Za-z0-9._~:/-]+")
 #: Without a way up: a dot may also be written %2e.
-JARS: Final = Kind.list_of(
-    "s3:// addresses of jars", r"s3a?://[a-z0-9][a-z0-9.-]+/(?![^,]*(?:\.|%2[eE]){2})[^\s,#?\\]+"
+_OBJECT: Final = r"s3a?://[a-z0-9][a-z0-9.-]+/(?![^,]*(?:\.|%2[eE]){2})[^\s,#?\\]+"
+JARS: Final = Kind.list_of("s3:// addresses of jars", _OBJECT)
+FILES: Final = Kind.list_of("s3:// addresses", _OBJECT)
+#: Behind the # stands the folder that tasks find it in, beside one another.
+ARCHIVES: Final = Kind.list_of(
+    "s3:// addresses, each with #name if it shall be unpacked under a name of its own",
+    rf"{_OBJECT}(?:#[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*)?",
 )
 SCHEDULER: Final = Kind("FIFO or FAIR", re.compile("FIFO|FAIR"))
 SEPARATOR: Final = Kind("one character", re.compile(r"[/:.|]"))
@@ -152,6 +157,7 @@ CATALOG_ID: Final = Kind("an account id", re.compile(r"[0-9]{12}"))
 
 #: Fixed when the driver is launched: a session that sets one has a driver of its own.
 LAUNCH: Final[Mapping[str, Kind]] = {
+    "spark.archives": ARCHIVES,
     "spark.broadcast.blockSize": SIZE,
     "spark.broadcast.compress": TRUTH,
     "spark.default.parallelism": NUMBER,
@@ -172,6 +178,7 @@ LAUNCH: Final[Mapping[str, Kind]] = {
     "spark.executor.memory": SIZE,
     "spark.executor.memoryOverhead": SIZE,
     "spark.executor.memoryOverheadFactor": NUMBER,
+    "spark.files": FILES,
     "spark.files.maxPartitionBytes": SIZE,
     "spark.files.openCostInBytes": SIZE,
     "spark.io.compression.codec": WORD,
@@ -215,6 +222,7 @@ LAUNCH: Final[Mapping[str, Kind]] = {
     "spark.speculation.multiplier": NUMBER,
     "spark.speculation.quantile": NUMBER,
     "spark.sql.extensions": CLASSES,
+    "spark.submit.pyFiles": FILES,
     "spark.task.cpus": NUMBER,
     "spark.task.maxDirectResultSize": SIZE,
     "spark.task.maxFailures": NUMBER,

@@ -244,9 +244,11 @@ def stops_at(session: Session) -> datetime | None:
     return None if session.idle_since is None else session.idle_since + session.idle_timeout
 
 
-def queued_reason(place: int, length: int) -> str:
-    """The StateChangeReason of a session that waits for a driver of its own."""
-    return f"Session waits for capacity: place {place} of {length} in the queue."
+def queued_reason(place: int, length: int, *, packages: bool = False) -> str:
+    """The StateChangeReason of a session that waits for a driver of its own. ``packages``: its
+    workgroup has some, which are looked at first, and built if need be."""
+    for_what = "the packages of its workgroup, or for capacity" if packages else "capacity"
+    return f"Session waits for {for_what}: place {place} of {length} in the queue."
 
 
 def how_canceled(

@@ -32,6 +32,11 @@ class FetchNotebook:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparePackages:
+    """Begin to have the packages of the session's workgroup built."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdoptDriver:
     """Tell the ready driver that it is the session's."""
 
@@ -74,6 +79,7 @@ class Rest:
 
 Step = (
     FetchNotebook
+    | PreparePackages
     | Launch
     | AdoptDriver
     | RunCalculation
@@ -119,6 +125,12 @@ class Situation:
     fetching: bool = False
     #: ...in vain, for this reason: a sentence for the user.
     not_fetched: str | None = None
+    #: Its workgroup's packages are not there; without them it gets no driver...
+    awaits_packages: bool = False
+    #: ...but they are being built, or were...
+    preparing: bool = False
+    #: ...in vain, for this reason.
+    not_prepared: str | None = None
 
 
 def next_step(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
@@ -155,7 +167,7 @@ def _await_notebook(
 def _start(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
     driver = seen.driver
     if driver is None or (driver.handle is None and driver.ended_at is None):
-        return Launch()
+        return _prepare(seen) or Launch()
     if _lost(driver, seen):
         return _not_started(driver.code, driver.reason or "The Spark driver ended while starting.")
     if driver.ready_at is not None:
@@ -165,6 +177,15 @@ def _start(session: Session, seen: Situation, now: datetime, patience: Patience)
         seconds = int(patience.start.total_seconds())
         return _not_started(Code.CRASH, f"The Spark driver was not ready after {seconds} s.")
     return Rest(until=deadline)
+
+
+def _prepare(seen: Situation) -> Step | None:
+    """Packages come before the driver: it would only wait for them. None: they are there."""
+    if not seen.awaits_packages:
+        return None
+    if seen.not_prepared is not None:
+        return _not_started(Code.USER, seen.not_prepared)
+    return Rest() if seen.preparing else PreparePackages()
 
 
 def _not_started(code: Code | None, detail: str) -> Happened:
@@ -184,7 +205,7 @@ def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) 
     if session.state is State.DEGRADED:
         return Happened(Event.AGENT_BACK_BUSY if calculation else Event.AGENT_BACK)
     if driver.adopted_at is None:
-        return _adopt(session, now, patience)
+        return _adopt(session, seen, now, patience)
     if session.state is State.CREATED:
         return Happened(Event.ADOPTED)
     if calculation is not None:
@@ -196,14 +217,17 @@ def _keep(session: Session, seen: Situation, now: datetime, patience: Patience) 
     return _rest_idle(session, now)
 
 
-def _adopt(session: Session, now: datetime, patience: Patience) -> Step:
+def _adopt(session: Session, seen: Situation, now: datetime, patience: Patience) -> Step:
     assert session.active_at is not None
     came = session.timeline.get(NOTEBOOK_CAME)
     since = session.active_at
     if came is not None:
         since = max(since, datetime.fromtimestamp(came, UTC))
+    if seen.not_prepared is not None:
+        return _driver_lost(Code.USER, seen.not_prepared)
     if now < since + patience.start:
-        return AdoptDriver()
+        # A server that was restarted has to find its packages again.
+        return _prepare(seen) or AdoptDriver()
     seconds = int(patience.start.total_seconds())
     return _driver_lost(Code.CRASH, f"Its driver did not take it within {seconds} s.")
 

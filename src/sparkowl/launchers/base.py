@@ -43,8 +43,6 @@ class LaunchSpec:
     jupyter_token: str = ""
     #: Jars of table formats and the like that the session asked for.
     class_path: tuple[str, ...] = ()
-    #: Folders of Python packages that its workgroup has.
-    python_path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,16 +135,17 @@ def _virtual(root: Path, base: Path, *, with_pip: bool) -> None:
     _run([str(base), "-m", "venv", "--without-pip", str(root)])
 
 
+def pip_for(python: Path) -> list[str]:
+    """The command that is pip for an environment: its own, or ours where it has none."""
+    if (python.parent.parent / "bin" / "pip").exists():
+        return [str(python), "-m", "pip"]
+    return [sys.executable, "-m", "pip", "--python", str(python)]
+
+
 def _install(python: Path, *requirements: str) -> None:
     command = ["install", "--quiet", "--disable-pip-version-check", "--no-input", *requirements]
-    own = (python.parent.parent / "bin" / "pip").exists()
-    pip = (
-        [str(python), "-m", "pip"]
-        if own
-        else [sys.executable, "-m", "pip", "--python", str(python)]
-    )
     try:
-        _run([*pip, *command])
+        _run([*pip_for(python), *command])
     except EngineError as error:
         found = re.search(r"No matching distribution found for (\S+)", str(error))
         if found:
@@ -226,13 +227,17 @@ def _with_java(python: Path, wanted: Wanted, found: dict[str, Any], say: Say) ->
     return doctor(python, wanted)
 
 
-def _run(argv: list[str], given: str = "") -> str:
-    """What a program wrote; :class:`EngineError` with the end of its complaint."""
-    environment = {
+def passed_on() -> dict[str, str]:
+    """What a program that installs things sees of our environment."""
+    return {
         name: value
         for name, value in os.environ.items()
         if name in _PASSED or name.upper().startswith(_PASSED_BEGINS)
     }
+
+
+def _run(argv: list[str], given: str = "") -> str:
+    """What a program wrote; :class:`EngineError` with the end of its complaint."""
     try:
         done = subprocess.run(
             argv,
@@ -242,7 +247,7 @@ def _run(argv: list[str], given: str = "") -> str:
             check=False,
             timeout=_PROGRAM_TIMEOUT_S,
             umask=0o022,  # drivers read what is made here, and may run as another user
-            env=environment,
+            env=passed_on(),
             cwd="/",
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -209,7 +209,6 @@ class LocalLauncher:
             jupyter=spec.jupyter,
             jupyter_token=spec.jupyter_token,
             class_path=spec.class_path,
-            python_path=spec.python_path,
             aws={**settings.aws, "endpoint_url": self._server_url().replace("ws", "http", 1)},
         )
 

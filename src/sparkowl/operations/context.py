@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -69,3 +69,5 @@ class Context:
     caller: Principal = NOBODY
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
+    #: Workgroups that have packages of their own, which come before a driver.
+    with_packages: Collection[str] = ()

@@ -26,7 +26,7 @@ async def get_session(ctx: Context, request: Input) -> Output:
     now = ctx.clock.now()
 
     def read(tx: Connection) -> tuple[Session, int]:
-        session = _read(tx, request["SessionId"])
+        session = _read(ctx, tx, request["SessionId"])
         since, until = session.active_at, session.ended_at or now
         workers = executors.of_session(tx, session.id, since, until) if since else ()
         return session, dpu_millis(since, until, workers)
@@ -63,26 +63,29 @@ def _configuration(session: Session) -> Output | None:
 
 
 async def get_session_status(ctx: Context, request: Input) -> Output:
-    session = await ctx.store.read(lambda tx: _read(tx, request["SessionId"]))
+    session = await ctx.store.read(lambda tx: _read(ctx, tx, request["SessionId"]))
     return {"SessionId": session.id, "Status": _status(session)}
 
 
-def _read(tx: Connection, session_id: str) -> Session:
+def _read(ctx: Context, tx: Connection, session_id: str) -> Session:
     session = sessions.get(tx, session_id)
     place = load.place(tx, session) if session.state is State.CREATING else None
-    return session if place is None else replace(session, reason=domain.queued_reason(*place))
+    return session if place is None else _placed(ctx, session, *place)
 
 
-def _with_places(tx: Connection, found: Sequence[Session]) -> list[Session]:
+def _placed(ctx: Context, session: Session, place: int, length: int) -> Session:
+    packages = session.work_group in ctx.with_packages
+    return replace(session, reason=domain.queued_reason(place, length, packages=packages))
+
+
+def _with_places(ctx: Context, tx: Connection, found: Sequence[Session]) -> list[Session]:
     """The sessions; of one that waits for a driver, the reason says at which place."""
     if all(session.state is not State.CREATING for session in found):
         return list(found)
     line = [waiting.session_id for waiting in load.waiting(tx)]
     places = {session_id: place for place, session_id in enumerate(line, start=1)}
     return [
-        replace(session, reason=domain.queued_reason(places[session.id], len(line)))
-        if session.id in places
-        else session
+        _placed(ctx, session, places[session.id], len(line)) if session.id in places else session
         for session in found
     ]
 
@@ -100,7 +103,7 @@ async def list_sessions(ctx: Context, request: Input) -> Output:
             ),
             lambda session: (micros(session.created_at), session.id),
         )
-        summaries = [_summary(session) for session in _with_places(tx, rows)]
+        summaries = [_summary(session) for session in _with_places(ctx, tx, rows)]
         return {"Sessions": summaries, "NextToken": token}
 
     return await ctx.store.read(read)

@@ -159,6 +159,9 @@ def _with_driver(ctx: Context, tx: Connection, session: Session) -> Session:
     """The session with a warm driver, or on its way to one of its own."""
     if ctx.roles.of(session) is not None:
         session = domain.created_cold(session, why=WHY_COLD)
+    elif session.work_group in ctx.with_packages:
+        # They may have to be built. The supervisor may still find a warm driver.
+        session = domain.created_cold(session, why="its workgroup has packages of its own")
     else:
         session = _with_warm_driver(tx, session, ctx.sparks.of(session.engine_version))
     if session.state is State.CREATING and not ctx.limits.queue_when_full:

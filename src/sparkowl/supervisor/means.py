@@ -16,6 +16,7 @@ from sparkowl.domain.session import Session
 from sparkowl.domain.sparks import Sparks
 from sparkowl.domain.step import Patience
 from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.packages import Packages
 from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
 from sparkowl.store import Store, drivers, load
@@ -64,6 +65,7 @@ class Means:
     #: Drivers that may be starting at once: starts share the processors.
     starts_at_once: int
     limits: Limits
+    packages: Packages
     #: Warm drivers have a Jupyter process ready.
     jupyter_ahead: bool = False
     #: What execution roles map to.
@@ -72,10 +74,21 @@ class Means:
     session_keys: SessionKeys = field(default_factory=NoKeys)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
     spent: set[str] = field(default_factory=set)
+    #: Sessions whose packages are there: without them nobody of such a workgroup has a turn, so
+    #: that a build holds nobody else up. What another server has is not known here.
+    prepared: set[SessionId] = field(default_factory=set)
 
     def next_in_line(self, tx: Connection) -> SessionId | None:
         """The waiting session that has the next driver: a warm one, or one of its own."""
-        line = [waiting for waiting in load.waiting(tx) if waiting.work_group not in self.spent]
+        line = [
+            waiting
+            for waiting in load.waiting(tx)
+            if waiting.work_group not in self.spent
+            and (
+                waiting.session_id in self.prepared
+                or waiting.work_group not in self.packages.work_groups
+            )
+        ]
         return self.limits.next_in_line(line, load.in_use(tx, placed_only=True))
 
     def may_launch(self, tx: Connection) -> bool:

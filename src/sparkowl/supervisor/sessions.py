@@ -32,6 +32,7 @@ from sparkowl.supervisor.facts import work_ended
 from sparkowl.supervisor.fetching import Fetching
 from sparkowl.supervisor.jumps import Jumps
 from sparkowl.supervisor.means import Means, bucket_folders
+from sparkowl.supervisor.preparing import Preparing
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Sessions:
         #: Called when a session that had its turn has a driver now: it is the next one's turn.
         self._turn_over = turn_over
         self._fetching = Fetching(means, wake)
+        self._preparing = Preparing(means, wake)
         #: Those that found that it is not their turn, when they were last looked at.
         self.waiting: set[str] = set()
         #: When the drivers without a link were last told where to dial.
@@ -94,6 +96,11 @@ class Sessions:
     async def close(self) -> None:
         """Drop what goes on between two looks; whoever looks next begins it again."""
         await self._fetching.close()
+        await self._preparing.close()
+
+    def _drop(self, session_id: SessionId) -> None:
+        self._fetching.drop(session_id)
+        self._preparing.drop(session_id)
 
     async def reconcile(self, key: str) -> Verdict:
         session_id = SessionId(key)
@@ -102,10 +109,10 @@ class Sessions:
             now = await self._jumps.settled()
             session, seen = await self._look(session_id)
             if session.server != self._means.server:
-                self._fetching.drop(session_id)
+                self._drop(session_id)
                 return await self._leave(seen.driver)
             if session.state in _ENDING:
-                self._fetching.drop(session_id)
+                self._drop(session_id)
             step = steps.next_step(session, seen, now, self._means.patience)
             verdict = await self._take(step, session, seen)
             if verdict is not None:
@@ -141,6 +148,9 @@ class Sessions:
             if not alive and driver.reason is None and observation.ended is not None:
                 driver = replace(driver, reason=observation.ended)
         fetching, not_fetched = self._fetching.seen(session_id)
+        awaits, preparing, not_prepared = False, False, None
+        if driver is None or driver.adopted_at is None:
+            awaits, preparing, not_prepared = self._preparing.seen(session)
         silent_since = None if driver is None else means.links.silent_since(driver.id)
         seen = Situation(
             driver=driver,
@@ -152,6 +162,9 @@ class Sessions:
             canceling_since=self._canceling_since(driver, calculation, asked),
             fetching=fetching,
             not_fetched=not_fetched,
+            awaits_packages=awaits,
+            preparing=preparing,
+            not_prepared=not_prepared,
         )
         return session, seen
 
@@ -218,6 +231,9 @@ class Sessions:
                 return None
             case steps.FetchNotebook(uri=uri):
                 self._fetching.begin(session, uri)
+                return None
+            case steps.PreparePackages():
+                self._preparing.begin(session)
                 return None
             case steps.Launch():
                 return await self._launch(session, driver)
@@ -357,6 +373,7 @@ class Sessions:
             jupyter_base="" if name is None else jupyter_base(session.id),
             notebook="" if name is None else f"{name}.ipynb",
             credentials=await self._means.session_keys.of(session),
+            packages=self._preparing.folder(session.id),
         )
         await self._means.links.send_once(driver.id, "adopt", adopt)
 
