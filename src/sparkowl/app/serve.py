@@ -237,6 +237,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         stop_grace_s=settings.driver.stop_grace_s,
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
+        jars=chosen.jars(settings, opened.registered),
         roles=roles,
         jupyter_ahead=settings.notebooks.ahead,
     )

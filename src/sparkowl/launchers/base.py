@@ -45,6 +45,8 @@ class LaunchSpec:
     class_path: tuple[str, ...] = ()
     #: Folders of Python packages that its workgroup has.
     python_path: tuple[str, ...] = ()
+    #: Where a catalogue keeps its tables that has no metastore: ``s3://bucket/prefix``.
+    warehouse: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,16 +13,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from sparkowl.agent import signs
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
+from sparkowl.domain import formats
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
-from sparkowl.launchers import groups, host, postmortem, processes, remains
+from sparkowl.launchers import groups, host, jars, postmortem, processes, remains, s3a
 from sparkowl.launchers.base import (
     Isolation,
     Launcher,
@@ -86,6 +87,12 @@ class LocalSettings:
     users: Users | None = None
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
+    #: The S3 service that has the buckets; None: they are folders.
+    s3: s3a.Service | None = None
+    #: Spark's version by engine, where an engine has an environment of its own.
+    sparks: Mapping[str, str] = field(default_factory=dict)
+    #: The operator has Glue's catalogue, and the jars for it.
+    glue: bool = False
 
 
 class LocalLauncher:
@@ -179,7 +186,7 @@ class LocalLauncher:
         )
         confinement = Confinement(
             hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
-            readable=(str(settings.cache_dir),),
+            readable=(str(settings.cache_dir), *_folders(spec.class_path)),
             writable=(str(run_dir), *buckets, *settings.writable),
         )
         return DriverSpec(
@@ -189,9 +196,7 @@ class LocalLauncher:
             cache_dir=str(settings.cache_dir),
             java_home=settings.java_home,
             heap=settings.heap,
-            properties=driver_properties(settings, run_dir)
-            | dict(spec.properties)
-            | dict(role.spark_properties),
+            properties=self._properties(spec, role, run_dir),
             buckets=spec.buckets,
             warm=spec.warm,
             output_limit_bytes=settings.output_limit_bytes,
@@ -208,6 +213,24 @@ class LocalLauncher:
             class_path=spec.class_path,
             python_path=spec.python_path,
         )
+
+    def _properties(self, spec: LaunchSpec, role: Role, run_dir: Path) -> dict[str, str]:
+        settings = self._settings
+        asked = (
+            driver_properties(settings, run_dir)
+            | self._storage(spec)
+            | dict(spec.properties)
+            | dict(role.spark_properties)
+        )
+        return formats.adapted(asked, warehouse=spec.warehouse, glue=settings.glue)
+
+    def _storage(self, spec: LaunchSpec) -> dict[str, str]:
+        """How Spark reaches real S3; the agent knows how it reaches folders."""
+        settings = self._settings
+        if settings.s3 is None:
+            return {}
+        spark = settings.sparks.get(spec.engine_version or "") or jars.own_spark()
+        return s3a.spark_properties(settings.s3, spark)
 
     def _user(self, role: Role) -> RunAs | None:
         name = role.user or self._settings.user
@@ -352,6 +375,10 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         if settings.users is not None
         else {}
     )
+
+
+def _folders(files: Iterable[str]) -> list[str]:
+    return sorted({str(Path(file).parent) for file in files})
 
 
 def _with_older(files: Iterable[Path]) -> Iterator[Path]:

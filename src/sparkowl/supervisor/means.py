@@ -14,6 +14,7 @@ from sparkowl.domain.role import Role, Roles
 from sparkowl.domain.sparks import Sparks
 from sparkowl.domain.step import Patience
 from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.jars import Jars
 from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
 from sparkowl.store import Store, drivers, load
@@ -40,6 +41,8 @@ class Means:
     #: Drivers that may be starting at once: starts share the processors.
     starts_at_once: int
     limits: Limits
+    #: Jars that drivers are launched with.
+    jars: Jars
     #: Warm drivers have a Jupyter process ready.
     jupyter_ahead: bool = False
     #: What execution roles map to.
