@@ -24,6 +24,9 @@ _TIMEOUT_S: Final = 3600
 _HEAP: Final = "512m"
 #: In every Spark; prints a version and ends.
 _NOTHING: Final = ("--class", "org.apache.ivy.Main", "spark-internal", "-version")
+_SCALA: Final = Path(__file__).parent / "scala"
+#: The jar of what was compiled; ``sparkowl.launchers.jars`` knows it by this name.
+COMPILED: Final = "sparkowl.jar"
 _JAR: Final = re.compile(r"(?P<artifact>.+?)-(?P<version>\d[\w.+-]*)\.jar")
 #: Of all that Ivy says, what is the matter.
 _TROUBLE: Final = re.compile(
@@ -49,14 +52,21 @@ def build(home: Path) -> dict[str, str]:
     return found
 
 
-def resolve(asked: Mapping[str, Any], home: Path) -> None:
-    """Fetch ``packages`` and what they need into ``folder``/jars.
+def fetch(asked: Mapping[str, Any], home: Path) -> None:
+    """Fetch the packages into ``folder``/jars, and compile what goes with them."""
+    found = java.find(asked.get("java_home"), os.environ, jvm.spark_version(home))
+    folder = Path(asked["folder"])
+    _resolve(asked, home, found, folder)
+    if asked["compiled"]:
+        _compile([str(_SCALA / name) for name in asked["compiled"]], home, found, folder / "jars")
+
+
+def _resolve(asked: Mapping[str, Any], home: Path, found: java.Java, folder: Path) -> None:
+    """The packages and what they need.
 
     What Spark has itself is left out: its own jars come first on the class path, so another version
     of them would never be loaded.
     """
-    found = java.find(asked.get("java_home"), os.environ, jvm.spark_version(home))
-    folder = Path(asked["folder"])
     excluded = [*asked["excluded"], *(f"*:{name}" for name in sorted(_artifacts(home)))]
     properties = {
         "spark.master": "local",
@@ -70,10 +80,22 @@ def resolve(asked: Mapping[str, Any], home: Path) -> None:
     file = folder / "spark.properties"
     file.touch(mode=0o600)
     file.write_text(jvm.properties_text({k: v for k, v in properties.items() if v}))
-    line = [
-        *(str(found.executable), f"-Xmx{_HEAP}", "-cp", jvm.class_path(home), jvm.MAIN),
-        *("--properties-file", str(file), *_NOTHING),
-    ]
+    _run([*_java(found, home), jvm.MAIN, "--properties-file", str(file), *_NOTHING], home, folder)
+
+
+def _compile(sources: list[str], home: Path, found: java.Java, jars: Path) -> None:
+    """With the compiler that every Spark has for its shell."""
+    beside = [*home.glob("jars/scala-library-*.jar"), *home.glob("jars/hadoop-client-api-*.jar")]
+    path = ":".join(map(str, [*beside, *jars.glob("*.jar")]))
+    options = ["-nowarn", "-cp", path, "-d", str(jars / COMPILED)]
+    _run([*_java(found, home), "scala.tools.nsc.Main", *options, *sources], home, jars)
+
+
+def _java(found: java.Java, home: Path) -> list[str]:
+    return [str(found.executable), f"-Xmx{_HEAP}", "-cp", jvm.class_path(home)]
+
+
+def _run(line: list[str], home: Path, folder: Path) -> None:
     child = subprocess.Popen(
         line,
         env=dict(os.environ) | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(home)},
@@ -113,7 +135,7 @@ def main() -> int:
         home = jvm.spark_home()
         answer: dict[str, Any] = build(home)
         if "packages" in asked:
-            resolve(asked, home)
+            fetch(asked, home)
     except (ResolvingError, java.JavaNotFound, OSError, subprocess.TimeoutExpired) as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer) + "\n")

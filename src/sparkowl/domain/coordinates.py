@@ -39,6 +39,8 @@ class Coordinates:
     packages: tuple[str, ...]
     #: ``group:artifact``, with ``*`` for any.
     excluded: tuple[str, ...] = ()
+    #: Scala of ours (in ``agent/scala``) that is compiled against them, into a jar beside them.
+    compiled: tuple[str, ...] = ()
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -55,6 +57,8 @@ _DELTA: Final = {
 }
 #: Delta's client of Unity Catalog, which only its own catalogue class uses.
 _NOT_DELTAS: Final = ("io.unitycatalog:*",)
+#: Delta's log in a folder, where two sessions write at once.
+_DELTAS_LOG: Final = ("FolderLogStore.scala",)
 
 #: The newest bundle of each line that Hudi has one for.
 _HUDI: Final = {"3.5": "org.apache.hudi:hudi-spark{line}-bundle_{scala}:1.2.0"}
@@ -96,7 +100,10 @@ _POSTGRESQL: Final = "org.postgresql:postgresql:42.7.14"
 
 
 def coordinates(name: str, build: Build) -> Coordinates:
-    """What fits; :class:`NoneFits` when nothing does, or when the Spark is of no line we know."""
+    """What fits; :class:`NoneFits` when nothing does, or when the Spark is of no line we know.
+
+    ``name`` is one of :data:`NAMES`.
+    """
     if name == "postgresql":
         return Coordinates((_POSTGRESQL,), ("org.checkerframework:*",))
     if name == "s3a":
@@ -106,9 +113,9 @@ def coordinates(name: str, build: Build) -> Coordinates:
         return Coordinates(
             (f"org.apache.iceberg:iceberg-spark-runtime-{build.line}_{build.scala}:{version}",)
         )
-    lines, excluded = {"delta": (_DELTA, _NOT_DELTAS), "hudi": (_HUDI, ())}[name]
-    package = _of_line(name, lines, build)
-    return Coordinates((package.format(line=build.line, scala=build.scala),), excluded)
+    if name == "delta":
+        return Coordinates((_package(name, _DELTA, build),), _NOT_DELTAS, _DELTAS_LOG)
+    return Coordinates((_package(name, _HUDI, build),))
 
 
 def _s3a(build: Build) -> Coordinates:
@@ -126,6 +133,10 @@ def _s3a(build: Build) -> Coordinates:
             f"only for Hadoop 3.3 and {', '.join(_SDK)}"
         )
     return Coordinates(tuple(packages), _NOT_S3AS)
+
+
+def _package(name: str, lines: Mapping[str, str], build: Build) -> str:
+    return _of_line(name, lines, build).format(line=build.line, scala=build.scala)
 
 
 def _of_line(name: str, lines: Mapping[str, str], build: Build) -> str:

@@ -89,6 +89,7 @@ def _fetch(scratch: Path, place: Path, wanted: Coordinates, source: Source) -> F
             "excluded": wanted.excluded,
             "repositories": list(source.repositories),
             "ivy_settings": None if source.ivy_settings is None else str(source.ivy_settings),
+            "compiled": wanted.compiled,
             "folder": str(scratch),
         },
     )

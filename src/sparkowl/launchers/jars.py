@@ -18,6 +18,9 @@ from typing import Final
 from sparkowl.domain.formats import TITLES
 
 MANIFEST: Final = "manifest.json"
+#: What the agent compiled for Delta: a log that two sessions may write to at once.
+COMPILED: Final = "sparkowl.jar"
+DELTA_LOG: Final = "sparkowl.delta.FolderLogStore"
 _BLOCK: Final = 1 << 20
 
 

@@ -225,10 +225,12 @@ class LocalLauncher:
         return formats.adapted(asked, warehouse=spec.warehouse, glue=settings.glue)
 
     def _storage(self, spec: LaunchSpec) -> dict[str, str]:
-        """How Spark reaches real S3; the agent knows how it reaches folders."""
+        """How Spark reaches real S3; how it reaches folders is the agent's, but for Delta's log."""
         settings = self._settings
         if settings.s3 is None:
-            return {}
+            has_log = any(Path(jar).name == jars.COMPILED for jar in spec.class_path)
+            stores = [f"spark.delta.logStore.{scheme}.impl" for scheme in s3a.SCHEMES]
+            return dict.fromkeys(stores, jars.DELTA_LOG) if has_log else {}
         spark = settings.sparks.get(spec.engine_version or "") or jars.own_spark()
         return s3a.spark_properties(settings.s3, spark)
 

@@ -14,7 +14,7 @@ NAME: Final = "s3a"
 
 _S3A: Final = "org.apache.hadoop.fs.s3a"
 _CLOUD: Final = "org.apache.spark.internal.io.cloud"
-_SCHEMES: Final = ("s3", "s3a")
+SCHEMES: Final = ("s3", "s3a")
 #: The one provider: without it S3A asks the machine it runs on for an identity, and that is the
 #: server's. Hadoop 3.3 has AWS's first SDK, Hadoop 3.4 the second.
 _PROVIDER: Final = "software.amazon.awssdk.auth.credentials.ProfileCredentialsProvider"
@@ -46,7 +46,7 @@ def spark_properties(service: Service, spark_version: str) -> dict[str, str]:
     if service.endpoint is not None:
         keys["fs.s3a.endpoint"] = service.endpoint
         keys["fs.s3a.connection.ssl.enabled"] = str(service.endpoint.startswith("https:")).lower()
-    for scheme in _SCHEMES:
+    for scheme in SCHEMES:
         keys[f"fs.{scheme}.impl"] = f"{_S3A}.S3AFileSystem"
         keys[f"mapreduce.outputcommitter.factory.scheme.{scheme}"] = (
             f"{_S3A}.commit.S3ACommitterFactory"
