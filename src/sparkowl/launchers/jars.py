@@ -86,12 +86,12 @@ class Jars:
         place = place_of(self.cache_dir, spark, name)
         manifest = Manifest.read(place)
         if manifest is None:
-            raise JarsMissing(f"{_needs(name)}, which are not there: {_run(name, engine)}")
+            raise JarsMissing(f"{_needs(name)}, which are not there: {self._command(name, engine)}")
         damaged = self.damaged(place, manifest)
         if damaged:
             raise JarsMissing(
                 f"{_needs(name)}, and {place / damaged[0]} is not as it was fetched: "
-                f"{_run(name, engine)}"
+                f"{self._command(name, engine)}"
             )
         return [place / file for file in sorted(manifest.sha256)]
 
@@ -109,6 +109,10 @@ class Jars:
             for file, digest in sorted(manifest.sha256.items())
             if not self._is_whole(place / file, digest)
         ]
+
+    def _command(self, name: str, engine: str | None) -> str:
+        where = f' --engine "{engine}"' if engine in self.sparks else ""
+        return f"run: sparkowl jars fetch {name}{where}"
 
     def _is_whole(self, file: Path, digest: str) -> bool:
         try:
@@ -145,8 +149,3 @@ def sha256(file: Path) -> str:
 
 def _needs(name: str) -> str:
     return f"This session needs {TITLES[name]}'s jars"
-
-
-def _run(name: str, engine: str | None) -> str:
-    where = "" if engine is None else f' --engine "{engine}"'
-    return f"run: sparkowl jars fetch {name}{where}"
