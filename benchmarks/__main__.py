@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import calls, lists, notebooks, restarts, starts
+from benchmarks import calls, lists, notebooks, restarts, s3a, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each start (default 5)")
-    parser.add_argument("--only", choices=("lists", "restarts", "notebooks"), help="nothing else")
+    parser.add_argument(
+        "--only", choices=("lists", "restarts", "notebooks", "s3a"), help="nothing else"
+    )
     asked = parser.parse_args()
     rounds = asked.rounds
     if asked.only is None:
@@ -51,6 +53,8 @@ def main() -> None:
         _restarts(rounds)
     if asked.only in (None, "notebooks"):
         _notebooks(rounds)
+    if asked.only in (None, "s3a"):
+        _s3a(rounds)
 
 
 def _starts_and_calls(rounds: int) -> None:
@@ -121,6 +125,25 @@ def _notebooks(rounds: int) -> None:
         )
         + "\n\nA browser with an empty cache opens the page and runs two cells. The driver has "
         f"waited {notebooks.SETTLE_S} s,\nso that its Jupyter process is ready, too."
+    )
+
+
+def _s3a(rounds: int) -> None:
+    found = s3a.run(rounds)
+    if found is None:
+        print("\n(i) S3A: not measured, as its jars are not there: sparkowl jars fetch s3a")
+        return
+    print(
+        f"\n{'(i) 1 GiB of parquet, by Spark':<44} {'S3A to SeaweedFS':>24} "
+        f"{'a bucket in a folder':>24} {'':<7} {'ratio':>6}  goal\n"
+        + "\n".join(
+            str(line)
+            for line in (
+                Line("written", "MB/s", *found.write, ""),
+                Line("read", "MB/s", *found.read, ""),
+            )
+        )
+        + "\n\nSeaweedFS runs on the same machine, and shares its processors with Spark."
     )
 
 
