@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import calls, lists, notebooks, objects, restarts, starts
+from benchmarks import calls, lists, notebooks, objects, restarts, s3a, starts
 
-_PARTS = ("lists", "restarts", "notebooks", "objects")
+_PARTS = ("lists", "restarts", "notebooks", "objects", "s3a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ def main() -> None:
         _notebooks(rounds)
     if asked.only in (None, "objects"):
         _objects(rounds)
+    if asked.only in (None, "s3a"):
+        _s3a(rounds)
 
 
 def _starts_and_calls(rounds: int) -> None:
@@ -145,6 +147,25 @@ def _objects(rounds: int) -> None:
         )
         + "\n\nBeside it: rclone serve s3 on a folder of the same disk; Spark on the same files by "
         "file://."
+    )
+
+
+def _s3a(rounds: int) -> None:
+    found = s3a.run(rounds)
+    if found is None:
+        print("\n(j) S3A: not measured, as its jars are not there: sparkowl jars fetch s3a")
+        return
+    print(
+        f"\n{'(j) 1 GiB of parquet, by Spark':<44} {'S3A to SeaweedFS':>24} "
+        f"{'a bucket in a folder':>24} {'':<7} {'ratio':>6}  goal\n"
+        + "\n".join(
+            str(line)
+            for line in (
+                Line("written", "MB/s", *found.write, ""),
+                Line("read", "MB/s", *found.read, ""),
+            )
+        )
+        + "\n\nSeaweedFS runs on the same machine, and shares its processors with Spark."
     )
 
 

@@ -59,7 +59,7 @@ def test_an_archive_is_asked_for_only_when_there_is_one(home: Path) -> None:
 def test_further_jars_come_after_sparks_own(home: Path) -> None:
     # An archive fits a class path that begins with its own.
     plain = line(home)[-5]
-    assert line(home, extra_class_path="/x/y.jar")[-5] == f"{plain}:/x/y.jar"
+    assert line(home, extra_class_path=["/x/y.jar", "/z.jar"])[-5] == f"{plain}:/x/y.jar:/z.jar"
 
 
 def test_the_version_is_read_from_the_jar(home: Path) -> None:

@@ -97,6 +97,21 @@ def test_the_sets_that_athena_documents_and_dbt_sends_are_taken(
     }
 
 
+@pytest.mark.parametrize("known", SPARKS)
+@pytest.mark.parametrize("asked", [ICEBERG, HUDI, DELTA])
+def test_a_catalogue_of_a_formats_class_is_fixed_at_launch(
+    known: Known, asked: dict[str, str]
+) -> None:
+    assert ask(asked, known).at_launch == asked
+    other = {key.replace("spark_catalog", "lake"): value for key, value in asked.items()}
+    assert ask(other, known).at_launch == other
+
+
+def test_the_name_of_a_class_does_not_let_a_file_of_the_server_through() -> None:
+    for value in ("file:///etc, org.apache.iceberg.x", "/etc,io.delta.x"):
+        assert "file of the server" in refused("spark.sql.catalog.lake.warehouse", value)
+
+
 # --- spellings -----------------------------------------------------------------------------------
 
 

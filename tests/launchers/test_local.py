@@ -7,14 +7,19 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.builders import make_local_settings
+from tests.domain.test_properties import ICEBERG
 
 from sparkowl.domain.ids import new_driver_id
 from sparkowl.launchers import processes
 from sparkowl.launchers.base import LaunchSpec
+from sparkowl.launchers.jars import COMPILED
 from sparkowl.launchers.local import LocalLauncher
+from sparkowl.launchers.s3a import Service
 
 #: Its first thread ends; the second stays until it is killed.
 _HALF_DEAD = f"""#!{sys.executable}
@@ -24,11 +29,11 @@ ctypes.CDLL(None).pthread_exit(None)
 """
 
 
-def a_launcher(folder: Path, program: str) -> LocalLauncher:
+def a_launcher(folder: Path, program: str, **changes: Any) -> LocalLauncher:
     python = folder / "python"
     python.write_text(program)
     python.chmod(0o700)
-    settings = make_local_settings(folder, pythons={"stand-in": str(python)})
+    settings = make_local_settings(folder, pythons={"stand-in": str(python)}, **changes)
     return LocalLauncher(settings, lambda: "ws://127.0.0.1:1")
 
 
@@ -60,3 +65,58 @@ async def test_a_dying_driver_is_not_gone_before_it_is_known_how_it_ended(tmp_pa
     assert dying.alive
     assert dead.ended == "The driver's agent was killed by signal 9."
     await launcher.stop(handle, grace_s=0)
+
+
+#: Keeps what it is told beside itself, and ends.
+_LISTENS = f"""#!{sys.executable}
+import pathlib, sys
+pathlib.Path(sys.argv[0]).with_name("told.json").write_text(sys.stdin.read())
+"""
+
+
+async def told(launcher: LocalLauncher, folder: Path, spec: LaunchSpec) -> dict[str, Any]:
+    """What the agent is told at a launch."""
+    handle = await launcher.launch(spec)
+    async with asyncio.timeout(10):
+        while (await launcher.observe(handle)).alive:
+            await asyncio.sleep(0.01)
+    await launcher.stop(handle, grace_s=0)
+    found: dict[str, Any] = json.loads((folder / "told.json").read_text())
+    return found
+
+
+async def test_a_formats_jars_may_be_read_and_its_properties_fit_what_is_here(
+    tmp_path: Path,
+) -> None:
+    launcher = a_launcher(tmp_path, _LISTENS, confine=True)
+    jars = ("/own/delta/delta.jar", f"/cache/delta/{COMPILED}")
+    spec = replace(a_spec(), class_path=jars, properties=ICEBERG, warehouse="s3://results/w")
+
+    found = await told(launcher, tmp_path, spec)
+
+    assert found["class_path"] == list(jars)
+    assert {"/own/delta", "/cache/delta"} <= set(found["confinement"]["readable"])
+    catalog = "spark.sql.catalog.spark_catalog"
+    assert found["properties"][f"{catalog}.warehouse"] == "s3://results/w"
+    assert found["properties"][f"{catalog}.io-impl"].endswith("HadoopFileIO")
+    assert found["properties"]["spark.delta.logStore.s3.impl"] == "sparkowl.delta.FolderLogStore"
+
+
+async def test_with_glue_of_the_operators_own_nothing_is_replaced(tmp_path: Path) -> None:
+    launcher = a_launcher(tmp_path, _LISTENS, glue=True)
+
+    found = await told(launcher, tmp_path, replace(a_spec(), properties=ICEBERG))
+
+    assert ICEBERG.items() <= found["properties"].items()
+    assert "spark.delta.logStore.s3.impl" not in found["properties"]
+
+
+async def test_real_s3_is_reached_by_s3a_also_from_warm_drivers(tmp_path: Path) -> None:
+    service = Service(endpoint="http://127.0.0.1:8333", region="us-east-1", path_style=True)
+    launcher = a_launcher(tmp_path, _LISTENS, s3=service, sparks={"stand-in": "3.5.8"})
+
+    found = (await told(launcher, tmp_path, replace(a_spec(), warm=True)))["properties"]
+
+    assert found["spark.hadoop.fs.s3.impl"] == "org.apache.hadoop.fs.s3a.S3AFileSystem"
+    provider = found["spark.hadoop.fs.s3a.aws.credentials.provider"]
+    assert provider == "com.amazonaws.auth.profile.ProfileCredentialsProvider"

@@ -37,6 +37,7 @@ from sparkowl.domain.server import Place
 from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
+from sparkowl.launchers.jars import Jars
 from sparkowl.objects.files import Files
 from sparkowl.operations import OPERATIONS, Context, idle
 from sparkowl.operations.context import NotebookTerms
@@ -224,6 +225,8 @@ class World:
         self.starts_at_once = starts_at_once
         self.budgets = budgets
         self.roles = roles
+        #: Nobody fetched any.
+        self.jars = Jars(cache_dir=folder / "cache")
         self.web: MakeBelieveWeb = MakeBelieveWeb() if beside is None else beside.web
         #: Each server has its own cache.
         self.packages = MakeBelievePackages()
@@ -268,6 +271,7 @@ class World:
             starts_at_once=self.starts_at_once,
             limits=self.limits,
             packages=self.packages,
+            jars=self.jars,
             roles=self.roles,
         )
         size = PoolSize(

@@ -109,10 +109,11 @@ def command_line(  # noqa: PLR0913 - a pure function of everything that matters
     properties_file: Path,
     archive: Path | None = None,
     arguments_file: Path | None = None,
-    extra_class_path: str = "",
+    extra_class_path: Sequence[str] = (),
 ) -> list[str]:
     """The whole command line. It holds no property and no secret: ``ps`` shows it to everyone."""
-    path = class_path(home) + (f":{extra_class_path}" if extra_class_path else "")
+    # Behind Spark's own: the archive is for a class path that begins with those.
+    path = ":".join([class_path(home), *extra_class_path])
     sharing = [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"] if archive else []
     return [
         str(java.executable),
@@ -212,6 +213,7 @@ def start(
     )
     folder.gateway.unlink(missing_ok=True)
     folder.give(spec.run_as)
+    operators = properties.get("spark.driver.extraClassPath", "")
     argv = command_line(
         java,
         home=home,
@@ -220,7 +222,7 @@ def start(
         properties_file=folder.spark_properties,
         archive=archive,
         arguments_file=folder.java_arguments,
-        extra_class_path=properties.get("spark.driver.extraClassPath", ""),
+        extra_class_path=[*([operators] if operators else []), *spec.class_path],
     )
     return spawn(
         argv,

@@ -24,9 +24,10 @@ from sparkowl.http.admission import Admission
 from sparkowl.http.notebooks import NotebooksDoor
 from sparkowl.http.origins import Origins
 from sparkowl.http.upstream import Upstreams
-from sparkowl.launchers import engines, environments, users
+from sparkowl.launchers import engines, environments, s3a, users
 from sparkowl.launchers.engines import Environment
 from sparkowl.launchers.installing import Wanted
+from sparkowl.launchers.jars import Jars
 from sparkowl.launchers.local import LocalSettings
 from sparkowl.launchers.packages import FOLDER, PipPackages
 from sparkowl.launchers.postmortem import Keep
@@ -228,6 +229,9 @@ def local(
         user=driver.user,
         users=runners,
         aws={"region": settings.region, "addressing_style": "path"},
+        s3=_s3(settings),
+        sparks=_versions(registered),
+        glue=settings.catalog.kind == "glue",
         keep=Keep(
             folder=data_dir / POSTMORTEMS,
             drivers=driver.postmortems,
@@ -249,6 +253,31 @@ def packages(settings: Settings, registered: Mapping[str, Environment]) -> PipPa
         },
         {name: found.python for name, found in registered.items()},
         limit_s=settings.packages.build_timeout_s,
+    )
+
+
+def jars(settings: Settings, registered: Mapping[str, Environment]) -> Jars:
+    """The jars of drivers; S3A's are for every one where an S3 service has the buckets."""
+    return Jars(
+        cache_dir=settings.cache_dir,
+        folder=settings.jars.folder,
+        always=() if _s3(settings) is None else (s3a.NAME,),
+        sparks=_versions(registered),
+    )
+
+
+def _versions(registered: Mapping[str, Environment]) -> dict[str, str]:
+    return {name: found.spark_version for name, found in registered.items()}
+
+
+def _s3(settings: Settings) -> s3a.Service | None:
+    asked = settings.objects
+    if asked.kind != "s3":
+        return None
+    return s3a.Service(
+        endpoint=asked.endpoint,
+        region=asked.region or settings.region,
+        path_style=asked.path_style,
     )
 
 

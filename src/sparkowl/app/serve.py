@@ -241,6 +241,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
         packages=packages,
+        jars=chosen.jars(settings, opened.registered),
         roles=roles,
         session_keys=DerivedKeys(keys.key_for(session_key.PURPOSE)),
         jupyter_ahead=settings.notebooks.ahead,

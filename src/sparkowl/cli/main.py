@@ -14,6 +14,7 @@ from sparkowl.cli import (
     clients,
     doctor,
     engines,
+    jars,
     kernel,
     keys,
     notebooks,
@@ -37,6 +38,7 @@ cli.add_typer(sessions.app, name="sessions")
 cli.add_typer(notebooks.app, name="notebooks")
 cli.add_typer(engines.app, name="engines")
 cli.add_typer(packages.app, name="packages")
+cli.add_typer(jars.app, name="jars")
 cli.command()(usage.usage)
 cli.add_typer(keys.app, name="keys")
 cli.add_typer(kernel.app, name="kernel")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from sparkowl.domain import formats
 from sparkowl.domain import property_rules as rules
 from sparkowl.domain.property_rules import Kind
 from sparkowl.domain.sparks import Known
@@ -98,6 +99,14 @@ def stripped(text: str) -> str:
 
 def place(key: str, value: str, known: Known) -> Place:
     """Where a property belongs, under its canonical name. Raises when it may not be set."""
+    where = _place(key, value, known)
+    if where == "run-time" and rules.CATALOG.fullmatch(key) and formats.formats_in(value):
+        # Its classes come from jars that a driver is launched with.
+        return "launch"
+    return where
+
+
+def _place(key: str, value: str, known: Known) -> Place:
     if _NAME.fullmatch(key) is None:
         raise _Refused("that is no name of a property")
     if len(value) > _VALUE_LIMIT or _CONTROL.search(value):

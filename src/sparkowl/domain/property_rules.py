@@ -251,8 +251,9 @@ PINNED: Final[Mapping[str, str]] = {
 #: Names that a table format or the user makes up, so that no list can hold them: catalogs of any
 #: name with their options, and Iceberg's and Delta's own session settings. They are read inside the
 #: session only. A catalog's ``hadoop.`` options would go around what is said of ``spark.hadoop.``.
+CATALOG: Final = re.compile(rf"spark\.sql\.catalog\.{_NAME}(?:\.(?!hadoop\.){_PART})?")
 FREE: Final = re.compile(
-    rf"spark\.sql\.catalog\.{_NAME}(?:\.(?!hadoop\.){_PART})?"
+    rf"{CATALOG.pattern}"
     rf"|spark\.sql\.iceberg\.{_PART}"
     rf"|spark\.databricks\.delta\.(?:properties\.defaults|schema|retentionDurationCheck)\.{_PART}"
 )

@@ -43,6 +43,8 @@ class LaunchSpec:
     jupyter_token: str = ""
     #: Jars of table formats and the like that the session asked for.
     class_path: tuple[str, ...] = ()
+    #: Where a catalogue keeps its tables that has no metastore: ``s3://bucket/prefix``.
+    warehouse: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,10 @@ from typing import Any, Final
 
 from sparkowl.agent import signs
 from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
+from sparkowl.domain import formats
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
-from sparkowl.launchers import groups, host, postmortem, processes, remains
+from sparkowl.launchers import groups, host, jars, postmortem, processes, remains, s3a
 from sparkowl.launchers.base import (
     Isolation,
     Launcher,
@@ -89,6 +90,12 @@ class LocalSettings:
     aws: Mapping[str, str] = field(default_factory=dict)
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
+    #: The S3 service that has the buckets; None: they are folders.
+    s3: s3a.Service | None = None
+    #: Spark's version by engine, where an engine has an environment of its own.
+    sparks: Mapping[str, str] = field(default_factory=dict)
+    #: The operator has Glue's catalogue, and the jars for it.
+    glue: bool = False
 
 
 class LocalLauncher:
@@ -182,7 +189,7 @@ class LocalLauncher:
         )
         confinement = Confinement(
             hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
-            readable=(str(settings.cache_dir),),
+            readable=(str(settings.cache_dir), *_folders(spec.class_path)),
             writable=(str(run_dir), *buckets, *settings.writable),
         )
         return DriverSpec(
@@ -192,9 +199,7 @@ class LocalLauncher:
             cache_dir=str(settings.cache_dir),
             java_home=settings.java_home,
             heap=settings.heap,
-            properties=driver_properties(settings, run_dir)
-            | dict(spec.properties)
-            | dict(role.spark_properties),
+            properties=self._properties(spec, role, run_dir),
             buckets=spec.buckets,
             warm=spec.warm,
             output_limit_bytes=settings.output_limit_bytes,
@@ -211,6 +216,26 @@ class LocalLauncher:
             class_path=spec.class_path,
             aws={**settings.aws, "endpoint_url": self._server_url().replace("ws", "http", 1)},
         )
+
+    def _properties(self, spec: LaunchSpec, role: Role, run_dir: Path) -> dict[str, str]:
+        settings = self._settings
+        asked = (
+            driver_properties(settings, run_dir)
+            | self._storage(spec)
+            | dict(spec.properties)
+            | dict(role.spark_properties)
+        )
+        return formats.adapted(asked, warehouse=spec.warehouse, glue=settings.glue)
+
+    def _storage(self, spec: LaunchSpec) -> dict[str, str]:
+        """How Spark reaches real S3; how it reaches folders is the agent's, but for Delta's log."""
+        settings = self._settings
+        if settings.s3 is None:
+            has_log = any(Path(jar).name == jars.COMPILED for jar in spec.class_path)
+            stores = [f"spark.delta.logStore.{scheme}.impl" for scheme in s3a.SCHEMES]
+            return dict.fromkeys(stores, jars.DELTA_LOG) if has_log else {}
+        spark = settings.sparks.get(spec.engine_version or "") or jars.own_spark()
+        return s3a.spark_properties(settings.s3, spark)
 
     def _user(self, role: Role) -> RunAs | None:
         name = role.user or self._settings.user
@@ -355,6 +380,10 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         if settings.users is not None
         else {}
     )
+
+
+def _folders(files: Iterable[str]) -> list[str]:
+    return sorted({str(Path(file).parent) for file in files})
 
 
 def _with_older(files: Iterable[Path]) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from sparkowl.domain.session import Session
 from sparkowl.domain.sparks import Sparks
 from sparkowl.domain.step import Patience
 from sparkowl.launchers.base import Launcher
+from sparkowl.launchers.jars import Jars
 from sparkowl.launchers.packages import Packages
 from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
@@ -66,6 +67,8 @@ class Means:
     starts_at_once: int
     limits: Limits
     packages: Packages
+    #: Jars that drivers are launched with.
+    jars: Jars
     #: Warm drivers have a Jupyter process ready.
     jupyter_ahead: bool = False
     #: What execution roles map to.

@@ -7,6 +7,7 @@ Members that die, fall silent or grow old are replaced.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from sparkowl.domain.driver import Driver, expired, fingerprint
 from sparkowl.domain.ids import DriverId, new_driver_id
 from sparkowl.domain.sparks import OWN
 from sparkowl.launchers.base import LaunchError, LaunchSpec
+from sparkowl.launchers.jars import JarsMissing
 from sparkowl.store import drivers
 from sparkowl.supervisor.endings import end_driver
 from sparkowl.supervisor.jumps import Jumps
@@ -125,6 +127,11 @@ class Pool:
 
     async def _launch(self) -> Verdict:
         means = self._means
+        try:
+            jars = means.jars
+            class_path = await asyncio.to_thread(jars.class_path, (), None) if jars.always else ()
+        except JarsMissing as error:
+            return self._not_launched(error)
         new = Driver(
             id=new_driver_id(),
             session_id=None,
@@ -150,16 +157,20 @@ class Pool:
             warm=True,
             jupyter=means.jupyter_ahead,
             jupyter_token=means.links.jupyter_token(new.id),
+            class_path=class_path,
         )
         try:
             handle = await means.launcher.launch(spec)
         except LaunchError as error:
-            self._hold()
             await end_driver(means, new, reason=str(error))
-            log.warning("warm driver not launched", extra={"reason": str(error)})
-            return Rest(0)
+            return self._not_launched(error)
         await means.store.write(lambda tx: drivers.attach(tx, new.id, handle))
         return Rest(LOOK_STARTING_S)
+
+    def _not_launched(self, why: Exception) -> Verdict:
+        self._hold()
+        log.warning("warm driver not launched", extra={"reason": str(why)})
+        return Rest(0)
 
     def _hold(self) -> None:
         self._failures += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 
 from sparkowl.agent import messages
 from sparkowl.domain import calculation as calculation_domain
-from sparkowl.domain import properties
+from sparkowl.domain import formats, properties
 from sparkowl.domain import session as domain
 from sparkowl.domain import step as steps
 from sparkowl.domain.calculation import Calculation
@@ -21,9 +22,11 @@ from sparkowl.domain.errors import Conflict
 from sparkowl.domain.ids import DriverId, SessionId, new_driver_id
 from sparkowl.domain.notebook import jupyter_base
 from sparkowl.domain.reason import NOT_STARTED, Code, explain
+from sparkowl.domain.role import Role
 from sparkowl.domain.session import Event, Session
 from sparkowl.domain.step import Situation, Step
 from sparkowl.launchers.base import LaunchError, LaunchSpec
+from sparkowl.launchers.jars import JarsMissing
 from sparkowl.objects.errors import ObjectError
 from sparkowl.store import calculations, drivers, notebooks, sessions
 from sparkowl.supervisor import outputs
@@ -276,6 +279,13 @@ class Sessions:
             why = explain(Code.USER, review.refusal, sentence=NOT_STARTED)
             await self._happened(session, Event.START_FAILED, why)
             return None
+        role = means.roles.of(session)
+        try:
+            class_path = await self._class_path(session, review, role)
+        except JarsMissing as error:
+            why = explain(Code.SERVER, str(error), sentence=NOT_STARTED)
+            await self._happened(session, Event.START_FAILED, why)
+            return None
         handle = None
         if driver is not None:
             # An earlier server wrote the row and died: it may have launched, too.
@@ -291,7 +301,6 @@ class Sessions:
             if driver.handle is not None:
                 return None
             log.debug("driver intended", extra={"driver": driver.id, "session": session.id})
-        role = means.roles.of(session)
         if handle is None:
             try:
                 handle = await means.launcher.launch(
@@ -305,6 +314,8 @@ class Sessions:
                         role=role,
                         jupyter=session.has_jupyter,
                         jupyter_token=means.links.jupyter_token(driver.id),
+                        class_path=class_path,
+                        warehouse=f"{session.output_location.rstrip('/')}/warehouse",
                     )
                 )
             except LaunchError as error:
@@ -315,6 +326,17 @@ class Sessions:
         await means.store.write(lambda tx: drivers.attach(tx, driver.id, found))
         log.info("driver attached", extra={"driver": driver.id, "session": session.id})
         return None
+
+    async def _class_path(
+        self, session: Session, review: properties.Review, role: Role | None
+    ) -> tuple[str, ...]:
+        """The jars that its properties need; :class:`JarsMissing` when they are not there."""
+        jars = self._means.jars
+        fixed = {} if role is None else role.spark_properties
+        names = formats.needed({**review.at_launch, **review.at_run_time, **fixed})
+        if not names and not jars.always:
+            return ()
+        return await asyncio.to_thread(jars.class_path, names, session.engine_version)
 
     async def _intend(self, session: Session, review: properties.Review) -> Driver | None:
         """The row of the session's driver; None while others have their turn, or no room is there.
