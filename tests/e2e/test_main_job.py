@@ -14,24 +14,7 @@ from tests.e2e.conftest import SPARKOWL, Server, User, wait_for
 
 pytestmark = pytest.mark.spark
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 AWS = str(Path(sys.executable).with_name("aws"))
-
-
-def test_the_flights_example_runs_on_the_whole_data_set(server: Server) -> None:
-    found = subprocess.run(
-        [sys.executable, str(EXAMPLES / "flights.py")],
-        env=server.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
-    )
-
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert "336,776 flights" in found.stdout
-    assert "|Frontier Airlines Inc.     |681    |21.9" in found.stdout
-    assert "s3://flights/delays/part-00000" in found.stdout
 
 
 def test_a_session_keeps_its_state_and_survives_a_block_that_fails(user: User) -> None:
