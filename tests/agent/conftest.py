@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+from tests import archives
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
@@ -338,7 +339,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         **changes: Any,
     ) -> Driver:
         base = tmp_path_factory.mktemp("driver")
-        spec = driver_spec(base, **changes)
+        spec = driver_spec(base, **{"cache_dir": str(archives.cache()), **changes})
         driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)
         started.append(driver)
         return driver

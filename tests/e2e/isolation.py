@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests import archives
 from tests.e2e.conftest import Server, User, processes_of, running
 
 from sparkowl.agent import confine
@@ -199,7 +200,7 @@ def world(mode: str) -> Iterator[World]:
             file.touch(mode=0o600)
         elsewhere["sparkowl.toml"].write_text(settings(mode))
         chosen = {
-            "CACHE_DIR": str(folder / "cache"),
+            "CACHE_DIR": str(archives.copied(folder)),
             "CONFIG": str(elsewhere["sparkowl.toml"]),
             "AUDIT__FILE": str(elsewhere["audit.jsonl"]),
         }
