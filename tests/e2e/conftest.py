@@ -33,6 +33,8 @@ class Server:
     program: tuple[str, ...] = (SPARKOWL,)
     process: subprocess.Popen[str] = field(init=False)
     url: str = ""
+    #: By the server's address: what it says about itself does not change while it runs there.
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def start(self) -> None:
         environment = os.environ | {f"SPARKOWL_{k}": v for k, v in self.settings.items()}
@@ -85,12 +87,14 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """What ``eval "$(sparkowl env)"`` sets."""
-        pairs = (
-            shlex.split(line)[1].partition("=")
-            for line in self.command("env").stdout.splitlines()
-            if line.startswith("export")
-        )
-        return os.environ | {name: value for name, _, value in pairs}
+        if self.url not in self.said:
+            pairs = (
+                shlex.split(line)[1].partition("=")
+                for line in self.command("env").stdout.splitlines()
+                if line.startswith("export")
+            )
+            self.said[self.url] = {name: value for name, _, value in pairs}
+        return os.environ | self.said[self.url]
 
     def client(self, service: str) -> Any:
         values = self.environment()
