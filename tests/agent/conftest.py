@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -42,6 +42,8 @@ from sparkowl.agent.messages import (
 from sparkowl.agent.processes import is_zombie, tagged
 
 DEADLINE_S = 60.0
+#: A JVM that lives for seconds is better not compiled with care: that is half of its work.
+QUICK: Final = "-XX:TieredStopAtLevel=1"
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -340,6 +342,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     ) -> Driver:
         base = tmp_path_factory.mktemp("driver")
         spec = driver_spec(base, **{"cache_dir": str(archives.cache()), **changes})
+        quick = {"spark.driver.extraJavaOptions": QUICK, **spec.properties}
+        spec = replace(spec, properties=quick)
         driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)
         started.append(driver)
         return driver
