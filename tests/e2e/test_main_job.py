@@ -23,9 +23,9 @@ def session(user: User) -> str:
     return user.session()
 
 
-def test_a_session_keeps_its_state_and_survives_a_block_that_fails(user: User) -> None:
-    session = user.session()
-
+def test_a_session_keeps_its_state_and_survives_a_block_that_fails(
+    user: User, session: str
+) -> None:
     first = user.run(session, "x = 41\nspark.range(3).createOrReplaceTempView('numbers')")
     second = user.run(session, "x += 1\nprint(x, spark.table('numbers').count())")
     failed, _, stderr = user.run(session, "\nfoobar")
@@ -42,7 +42,6 @@ def test_a_session_keeps_its_state_and_survives_a_block_that_fails(user: User) -
     expected = "File \"<stdin>\", line 2, in <module>\nNameError: name 'foobar' is not defined"
     assert stderr.strip() == expected
     assert after[1] == "42\n"
-    user.end(session)
 
 
 def test_results_hold_the_value_and_the_figure(user: User, session: str) -> None:
