@@ -34,88 +34,81 @@ def upload() -> None:
     s3.put_object(Bucket=BUCKET, Key="rides.csv", Body="\n".join(lines).encode())
 
 
-def data_frames() -> None:
-    connection = connect(work_group="spark", cursor_class=SparkCursor)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            dedent(
-                f"""
-                file_name = "s3://{BUCKET}/rides.csv"
+def data_frames(cursor: SparkCursor) -> None:
+    cursor.execute(
+        dedent(
+            f"""
+            file_name = "s3://{BUCKET}/rides.csv"
 
-                taxi_df = (spark.read.format("csv")
-                     .option("header", "true")
-                     .option("inferSchema", "true")
-                     .load(file_name))
-                """
-            )
+            taxi_df = (spark.read.format("csv")
+                 .option("header", "true")
+                 .option("inferSchema", "true")
+                 .load(file_name))
+            """
         )
-        cursor.execute(
-            dedent(
-                """
-                taxi1_df = taxi_df.groupBy("VendorID", "passenger_count").count()
-                taxi1_df.show()
-                """
-            )
+    )
+    cursor.execute(
+        dedent(
+            """
+            taxi1_df = taxi_df.groupBy("VendorID", "passenger_count").count()
+            taxi1_df.show()
+            """
         )
-        print(cursor.get_std_out())
-        cursor.execute(
-            dedent(
-                f"""
-                taxi1_df.coalesce(1).write.mode('overwrite').csv("s3://{BUCKET}/select_taxi")
-                print("Write to s3 " + "complete")
-                """
-            )
+    )
+    print(cursor.get_std_out())
+    cursor.execute(
+        dedent(
+            f"""
+            taxi1_df.coalesce(1).write.mode('overwrite').csv("s3://{BUCKET}/select_taxi")
+            print("Write to s3 " + "complete")
+            """
         )
-        print(cursor.get_std_out())
+    )
+    print(cursor.get_std_out())
 
 
-def tables() -> None:
-    connection = connect(work_group="spark", cursor_class=SparkCursor)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            dedent(
-                f"""
-                taxi_df = (spark.read.format("csv")
-                     .option("header", "true")
-                     .option("inferSchema", "true")
-                     .load("s3://{BUCKET}/rides.csv"))
-                taxi_df.createOrReplaceTempView("taxis")
+def tables(cursor: SparkCursor) -> None:
+    """In the same session, which still has the frame."""
+    cursor.execute(
+        dedent(
+            """
+            taxi_df.createOrReplaceTempView("taxis")
 
-                sqlDF = spark.sql('''
-                    SELECT DOLocationID, round(sum(total_amount), 2) AS sum_total_amount
-                    FROM taxis WHERE DOLocationID < 25 GROUP BY DOLocationID ORDER BY DOLocationID
-                ''')
-                sqlDF.show(50)
-                """
-            )
+            sqlDF = spark.sql('''
+                SELECT DOLocationID, round(sum(total_amount), 2) AS sum_total_amount
+                FROM taxis WHERE DOLocationID < 25 GROUP BY DOLocationID ORDER BY DOLocationID
+            ''')
+            sqlDF.show(50)
+            """
         )
-        print(cursor.get_std_out())
-        cursor.execute(
-            dedent(
-                """
-                spark.sql("create database if not exists spark_demo_database")
-                spark.sql("show databases").show()
-                """
-            )
+    )
+    print(cursor.get_std_out())
+    cursor.execute(
+        dedent(
+            """
+            spark.sql("create database if not exists spark_demo_database")
+            spark.sql("show databases").show()
+            """
         )
-        print(cursor.get_std_out())
-        cursor.execute(
-            dedent(
-                f"""
-                spark.sql("use spark_demo_database")
-                taxi1_df = taxi_df.groupBy("VendorID", "passenger_count").count()
-                (taxi1_df.write.mode("overwrite").format("parquet")
-                    .option("path", "s3://{BUCKET}/select_taxi")
-                    .saveAsTable("select_taxi_table"))
-                print("Create new table" + " complete")
-                """
-            )
+    )
+    print(cursor.get_std_out())
+    cursor.execute(
+        dedent(
+            f"""
+            spark.sql("use spark_demo_database")
+            taxi1_df = taxi_df.groupBy("VendorID", "passenger_count").count()
+            (taxi1_df.write.mode("overwrite").format("parquet")
+                .option("path", "s3://{BUCKET}/select_taxi")
+                .saveAsTable("select_taxi_table"))
+            print("Create new table" + " complete")
+            """
         )
-        print(cursor.get_std_out())
-        cursor.execute("""spark.sql("show tables").show()""")
-        print(cursor.get_std_out())
-        cursor.execute("""spark.sql("select * from select_taxi_table").show()""")
-        print(cursor.get_std_out())
+    )
+    print(cursor.get_std_out())
+    cursor.execute("""spark.sql("show tables").show()""")
+    print(cursor.get_std_out())
+    cursor.execute("""spark.sql("select * from select_taxi_table").show()""")
+    print(cursor.get_std_out())
 
 
 def in_the_background() -> None:
@@ -134,8 +127,11 @@ def in_the_background() -> None:
 
 def main() -> None:
     upload()
-    data_frames()
-    tables()
+    connection = connect(work_group="spark", cursor_class=SparkCursor)
+    # The cursor's session ends with the block.
+    with connection.cursor() as cursor:
+        data_frames(cursor)
+        tables(cursor)
     in_the_background()
 
 

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 from tests.e2e.conftest import Server, User
 
-pytestmark = pytest.mark.spark
+#: Clients that look once in some seconds, and several sessions one after the other.
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 
@@ -23,7 +24,7 @@ def run(server: Server, example: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=240,
     )
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout
@@ -47,7 +48,6 @@ def test_awswrangler_writes_what_spark_reads_and_reads_what_spark_writes(server:
     assert shown.endswith("3 objects of orders\n0 are left after delete_objects\n")
 
 
-@pytest.mark.timeout(240)
 def test_pyathenas_spark_cursors_run_the_blocks_of_their_documentation(server: Server) -> None:
     shown = run(server, "pyathena_spark.py")
 
