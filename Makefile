@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check serve bench load faults docs lock clean
+.PHONY: help setup demo test check quick serve bench load faults docs lock clean
 
 help: ## Say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
@@ -23,12 +23,14 @@ demo: $(READY) ## Start a server, run a real job through boto3, show the result,
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest
 
-check: $(READY) ## Format, lint, types, import directions, and the fast tests
+check: $(READY) ## Format, lint, types, import directions, generated pages
 	@$(BIN)/ruff format --check src tests benchmarks faults examples scripts
 	@$(BIN)/ruff check src tests benchmarks faults examples scripts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
+
+quick: $(READY) ## Run the tests that need neither Spark nor Jupyter
 	@$(BIN)/python -m pytest -q -m "not spark and not jupyter"
 
 serve: $(READY) ## Start the server on its defaults; Ctrl-C stops it

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import pytest
+from tests import archives
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
@@ -41,6 +42,8 @@ from sparkowl.agent.messages import (
 from sparkowl.agent.processes import is_zombie, tagged
 
 DEADLINE_S = 60.0
+#: A JVM that lives for seconds is better not compiled with care: that is half of its work.
+QUICK: Final = "-XX:TieredStopAtLevel=1"
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -341,7 +344,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         """``environment`` is the agent's own, ``role`` what a role adds to the kernel's."""
         changes |= {"environment": role or {}}
         base = tmp_path_factory.mktemp("driver")
-        spec = driver_spec(base, **changes)
+        spec = driver_spec(base, **{"cache_dir": str(archives.cache()), **changes})
+        quick = {"spark.driver.extraJavaOptions": QUICK, **spec.properties}
+        spec = replace(spec, properties=quick)
         driver = Driver(base, spec, _environment(spec.driver_id) | (environment or {}), command)
         started.append(driver)
         return driver

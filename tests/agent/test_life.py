@@ -33,8 +33,8 @@ def adopt(driver: Driver, **changes: object) -> None:
     driver.server.send(Adopt(**(values | changes)))  # type: ignore[arg-type]
 
 
-def test_a_whole_life(start: Start) -> None:
-    driver = start(warm=True)
+def test_a_whole_life(start: Start, tmp_path: Path) -> None:
+    driver = start(warm=True, cache_dir=str(tmp_path))
     ready = driver.ready()
     marks = [ready.marks[name] for name in ("agent", "jvm", "context", "ready")]
     assert marks == sorted(marks)

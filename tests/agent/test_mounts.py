@@ -64,6 +64,20 @@ def test_a_bucket_that_is_made_later_is_known_to_the_next_block(driver: Driver) 
     assert done.value == "3"
 
 
+def test_a_bucket_that_is_made_later_is_known_to_the_catalogue(driver: Driver) -> None:
+    """Whose copy of the configuration is older than the bucket."""
+    assert driver.run("spark.sql('show databases').collect()").outcome == "completed"
+    (driver.buckets / "shop").mkdir()
+    code = (
+        "spark.sql(\"create database shop location 's3://shop/db'\")\n"
+        "spark.range(3).write.saveAsTable('shop.orders')\nspark.table('shop.orders').count()"
+    )
+    done = driver.run(code, buckets={"shop": str(driver.buckets / "shop")})
+    assert done.outcome == "completed", done.stderr
+    assert done.value == "3"
+    assert list((driver.buckets / "shop" / "db" / "orders").glob("part-*.parquet"))
+
+
 def test_a_bucket_stays_known_to_the_context_after_a_stop(driver: Driver) -> None:
     (driver.buckets / "other").mkdir()
     other = {"other": str(driver.buckets / "other")}

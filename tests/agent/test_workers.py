@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.agent.conftest import eventually
+from tests.agent.conftest import QUICK, eventually
 
 from sparkowl.agent import java, jvm
 from sparkowl.agent.messages import Executor
@@ -104,7 +104,7 @@ def on(cluster: Cluster, start: Start, **properties: str) -> Iterator[Driver]:
             "spark.master": cluster.url,
             "spark.executor.cores": "1",
             "spark.executor.memory": "512m",
-            "spark.executor.extraJavaOptions": QUICK,
+            "spark.executor.extraJavaOptions": f"-XX:+UseSerialGC {QUICK}",
             "spark.sql.shuffle.partitions": "2",
             **properties,
         }
@@ -125,8 +125,6 @@ def lives(driver: Driver, number: int) -> Any:
     return [e for e in told(driver).values() if not e.ended_at][number - 1 :] or None
 
 
-#: An executor that lives for seconds is better not compiled with care.
-QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 ANOTHER_CONTEXT = """
 spark.stop()
 from pyspark.sql import SparkSession

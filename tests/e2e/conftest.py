@@ -35,6 +35,8 @@ class Server:
     variables: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] = field(init=False)
     url: str = ""
+    #: By the server's address: what it says about itself does not change while it runs there.
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def start(self) -> None:
         settings = {f"SPARKOWL_{k}": v for k, v in self.settings.items()}
@@ -88,12 +90,14 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """What ``eval "$(sparkowl env)"`` sets."""
-        pairs = (
-            shlex.split(line)[1].partition("=")
-            for line in self.command("env").stdout.splitlines()
-            if line.startswith("export")
-        )
-        return os.environ | {name: value for name, _, value in pairs}
+        if self.url not in self.said:
+            pairs = (
+                shlex.split(line)[1].partition("=")
+                for line in self.command("env").stdout.splitlines()
+                if line.startswith("export")
+            )
+            self.said[self.url] = {name: value for name, _, value in pairs}
+        return os.environ | self.said[self.url]
 
     def client(self, service: str) -> Any:
         values = self.environment()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests import archives
 from tests.e2e.conftest import Server, User, processes_of, running
 
 from sparkowl.agent import confine
@@ -26,6 +27,11 @@ ROLE: Final = "arn:aws:iam::000000000000:role/"
 ATTACKER_USER, VICTIM_USER, GROUP = "nobody", "daemon", "60017"
 #: What the victim keeps, wherever it keeps it.
 SECRET: Final = "the-secret-of-the-victim"
+#: Properties of both roles. A JVM that lives for minutes is better not compiled with care.
+SPARK: Final = (
+    "'spark.sql.shuffle.partitions' = '3', "
+    "'spark.driver.extraJavaOptions' = '-XX:TieredStopAtLevel=1'"
+)
 #: Ways in which sessions are kept apart: (Landlock, a user of their own).
 MODES: Final = {"landlock": (True, False), "user": (False, True), "both": (True, True)}
 #: Files of the server outside its data directory, and one that was put aside.
@@ -178,7 +184,7 @@ def settings(mode: str) -> str:
     for role, name in (("attacker", ATTACKER_USER), ("victim", VICTIM_USER)):
         lines.append(f"[roles.'{ROLE}{role}']")
         lines.append(f"environment = {{ ROLE_SECRET = '{SECRET if role == 'victim' else 'x'}' }}")
-        lines.append("spark_properties = { 'spark.sql.shuffle.partitions' = '3' }")
+        lines.append(f"spark_properties = {{ {SPARK} }}")
         lines += [f"user = '{name}'"] if user else []
         if landlock and role == "attacker":
             lines.append("buckets = ['lake*', 'sparkowl-results']")
@@ -199,7 +205,7 @@ def world(mode: str) -> Iterator[World]:
             file.touch(mode=0o600)
         elsewhere["sparkowl.toml"].write_text(settings(mode))
         chosen = {
-            "CACHE_DIR": str(folder / "cache"),
+            "CACHE_DIR": str(archives.copied(folder)),
             "CONFIG": str(elsewhere["sparkowl.toml"]),
             "AUDIT__FILE": str(elsewhere["audit.jsonl"]),
         }

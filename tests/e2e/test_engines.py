@@ -45,6 +45,12 @@ def user(server: Server) -> User:
     return User(server.client("athena"), server.client("s3"))
 
 
+@pytest.fixture(scope="module")
+def three(user: User) -> str:
+    """A session of Spark 3.5, for all tests that leave it as it was."""
+    return user.session(WorkGroup="three")
+
+
 def made_python(data_dir: Path) -> str:
     file = data_dir / "engines" / "pyspark-engine-version-3" / "engine.json"
     return str(json.loads(file.read_text())["python"])
@@ -55,8 +61,8 @@ def timeline(user: User, session: str) -> Any:
     return json.loads(user.read(f"{found}/start.json"))
 
 
-def test_one_session_runs_spark_3_while_another_runs_spark_4(user: User) -> None:
-    three, four = user.session(WorkGroup="three"), user.session(WorkGroup="four")
+def test_one_session_runs_spark_3_while_another_runs_spark_4(user: User, three: str) -> None:
+    four = user.session(WorkGroup="four")
 
     versions = [user.run(session, "print(spark.version)")[1] for session in (three, four)]
 
@@ -66,12 +72,10 @@ def test_one_session_runs_spark_3_while_another_runs_spark_4(user: User) -> None
     assert timeline(user, four)["spark_version"] + "\n" == versions[1]
     assert timeline(user, three)["warm"] is False
     assert timeline(user, three)["why"] == "its engine has an environment of its own"
-    user.end(three)
     user.end(four)
 
 
-def test_a_session_of_spark_3_does_what_sessions_do(user: User) -> None:
-    session = user.session(WorkGroup="three")
+def test_a_session_of_spark_3_does_what_sessions_do(user: User, three: str) -> None:
     code = (
         "import pandas as pd\n"
         "from pyspark.sql.functions import pandas_udf\n"
@@ -81,19 +85,19 @@ def test_a_session_of_spark_3_does_what_sessions_do(user: User) -> None:
         "print(sorted(spark.read.parquet('s3a://sparkowl-results/n').toPandas()['n']))"
     )
 
-    computed = user.run(session, code)
-    shown = user.run(session, "%%sql\nselect 1 as one")
-    failed = user.run(session, "\nspark.sql('select nope from range(1)')")
+    computed = user.run(three, code)
+    shown = user.run(three, "%%sql\nselect 1 as one")
+    failed = user.run(three, "\nspark.sql('select nope from range(1)')")
 
     assert computed[1] == "[1, 2, 3]\n", computed[2]
     assert "|  1|" in shown[1]
     assert failed[0]["Status"]["StateChangeReason"].startswith("AnalysisException: ")
     assert "SQLQueryContextLogger" not in failed[2]
-    user.end(session)
 
 
-def test_a_session_of_spark_3_sees_neither_the_servers_files_nor_its_packages(user: User) -> None:
-    session = user.session(WorkGroup="three")
+def test_a_session_of_spark_3_sees_neither_the_servers_files_nor_its_packages(
+    user: User, three: str
+) -> None:
     code = (
         "import importlib.util as look, os, sparkowl.agent\n"
         "print([name for name in ('boto3', 'sqlalchemy', 'uvicorn') if look.find_spec(name)])\n"
@@ -104,12 +108,11 @@ def test_a_session_of_spark_3_sees_neither_the_servers_files_nor_its_packages(us
         "    except OSError as error: print(type(error).__name__)"
     )
 
-    stdout = user.run(session, code)[1].splitlines()
+    stdout = user.run(three, code)[1].splitlines()
 
     assert stdout[0] == "[]"
-    if timeline(user, session)["isolation"].startswith("landlock"):
+    if timeline(user, three)["isolation"].startswith("landlock"):
         assert stdout[2::2] == ["PermissionError"] * 4
-    user.end(session)
 
 
 def test_an_engine_that_is_linked_runs_the_spark_it_is_linked_to(user: User) -> None:

@@ -14,11 +14,16 @@ pytestmark = pytest.mark.spark
 UNHEALTHY = "Session in unhealthy state. Please create a new session"
 
 
+@pytest.fixture(scope="module")
+def bystander(user: User) -> str:
+    """A session that must not notice anything."""
+    return user.session()
+
+
 @pytest.mark.parametrize("part", ["agent", "kernel", "jvm"])
 def test_a_driver_part_killed_while_idle_fails_the_session_and_leaves_nothing(
-    server: Server, user: User, part: str
+    server: Server, user: User, bystander: str, part: str
 ) -> None:
-    bystander = user.session()
     session = user.session()
     driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
 
@@ -31,7 +36,6 @@ def test_a_driver_part_killed_while_idle_fails_the_session_and_leaves_nothing(
     folder = server.data_dir / "drivers" / driver
     wait_for(lambda: (folder.exists(), processes_of(folder)), lambda left: left == (False, {}))
     assert user.run(bystander, "print(spark.range(2).count())")[1] == "2\n"
-    user.end(bystander)
 
 
 @pytest.mark.parametrize("part", ["agent", "kernel", "jvm"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from tests import archives
 from tests.e2e.conftest import GONE, User, processes_of, running, wait_for
 from tests.e2e.isolation import (
     ATTACKER_USER,
@@ -482,7 +483,7 @@ def test_a_session_without_a_role_runs_as_the_user_of_all_sessions() -> None:
     with open_folder() as folder:
         program = (str(open_python(folder)), "-P", "-m", "sparkowl")
         settings = {
-            "CACHE_DIR": str(folder / "cache"),
+            "CACHE_DIR": str(archives.copied(folder)),
             "DRIVER__USER": ATTACKER_USER,
             "DRIVER__GROUP": GROUP,
             "DRIVER__CORES": "1",

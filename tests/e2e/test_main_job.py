@@ -14,29 +14,18 @@ from tests.e2e.conftest import SPARKOWL, Server, User, wait_for
 
 pytestmark = pytest.mark.spark
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 AWS = str(Path(sys.executable).with_name("aws"))
 
 
-def test_the_flights_example_runs_on_the_whole_data_set(server: Server) -> None:
-    found = subprocess.run(
-        [sys.executable, str(EXAMPLES / "flights.py")],
-        env=server.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
-    )
-
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert "336,776 flights" in found.stdout
-    assert "|Frontier Airlines Inc.     |681    |21.9" in found.stdout
-    assert "s3://flights/delays/part-00000" in found.stdout
+@pytest.fixture(scope="module")
+def session(user: User) -> str:
+    """One for all tests that leave it as it was."""
+    return user.session()
 
 
-def test_a_session_keeps_its_state_and_survives_a_block_that_fails(user: User) -> None:
-    session = user.session()
-
+def test_a_session_keeps_its_state_and_survives_a_block_that_fails(
+    user: User, session: str
+) -> None:
     first = user.run(session, "x = 41\nspark.range(3).createOrReplaceTempView('numbers')")
     second = user.run(session, "x += 1\nprint(x, spark.table('numbers').count())")
     failed, _, stderr = user.run(session, "\nfoobar")
@@ -53,11 +42,9 @@ def test_a_session_keeps_its_state_and_survives_a_block_that_fails(user: User) -
     expected = "File \"<stdin>\", line 2, in <module>\nNameError: name 'foobar' is not defined"
     assert stderr.strip() == expected
     assert after[1] == "42\n"
-    user.end(session)
 
 
-def test_results_hold_the_value_and_the_figure(user: User) -> None:
-    session = user.session()
+def test_results_hold_the_value_and_the_figure(user: User, session: str) -> None:
     code = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\n6 * 7"
 
     found, _, _ = user.run(session, code)
@@ -66,11 +53,11 @@ def test_results_hold_the_value_and_the_figure(user: User) -> None:
     assert found["Result"]["ResultType"] == "application/vnd.aws.athena.v1+json"
     assert any(output["data"].get("image/png") for output in outputs)
     assert outputs[-1]["data"]["text/plain"] == "42"
-    user.end(session)
 
 
-def test_a_bucket_made_while_a_session_runs_is_there_for_its_next_block(user: User) -> None:
-    session = user.session()
+def test_a_bucket_made_while_a_session_runs_is_there_for_its_next_block(
+    user: User, session: str
+) -> None:
     user.s3.create_bucket(Bucket="made-later")
     user.s3.put_object(Bucket="made-later", Key="in/a.csv", Body=b"k,v\na,1\nb,2\n")
     code = (
@@ -85,11 +72,9 @@ def test_a_bucket_made_while_a_session_runs_is_there_for_its_next_block(user: Us
     assert (found["Status"]["State"], stdout) == ("COMPLETED", "2\n"), stderr
     assert any(key.startswith("out/k=a/part-") for key in keys)
     assert not any(key.endswith(".crc") for key in keys)
-    user.end(session)
 
 
-def test_progress_and_stdout_can_be_seen_while_a_block_runs(user: User) -> None:
-    session = user.session()
+def test_progress_and_stdout_can_be_seen_while_a_block_runs(user: User, session: str) -> None:
     code = (
         "print('begun', flush=True)\n"
         "import time\n"
@@ -110,7 +95,6 @@ def test_progress_and_stdout_can_be_seen_while_a_block_runs(user: User) -> None:
     assert ended["Status"]["StateChangeReason"]
     assert user.read(ended["Result"]["StdOutS3Uri"]) == "begun\n"
     assert user.run(session, "print(spark.range(5).count())")[1] == "5\n"
-    user.end(session)
 
 
 def test_run_shows_the_output_and_ends_with_the_calculations_status(server: Server) -> None:
@@ -164,8 +148,9 @@ def test_run_whose_reader_goes_away_stops_the_calculation(server: Server, tmp_pa
     )
 
 
-def test_the_aws_command_line_reads_a_calculations_output(server: Server, user: User) -> None:
-    session = user.session()
+def test_the_aws_command_line_reads_a_calculations_output(
+    server: Server, user: User, session: str
+) -> None:
     found, _, _ = user.run(session, "print('for the command line')")
     location = found["Result"]["StdOutS3Uri"]
 
@@ -178,7 +163,6 @@ def test_the_aws_command_line_reads_a_calculations_output(server: Server, user: 
     )
 
     assert copied.stdout == "for the command line\n", copied.stderr
-    user.end(session)
 
 
 def test_sessions_can_be_listed_shown_and_ended_from_the_command_line(

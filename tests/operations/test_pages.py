@@ -34,7 +34,7 @@ ARN = "arn:aws:athena:us-east-1:000000000000:workgroup/"
 ENGINE = "Apache Spark version 4.1"
 ROLE = "arn:aws:iam::000000000000:role/Spark"
 SOME = settings(
-    max_examples=30,
+    max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 #: Names that no two examples share.

@@ -27,7 +27,7 @@ from sparkowl.operations import OPERATIONS
 from sparkowl.protocol import model
 
 SOME = settings(
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 ARN = "arn:aws:athena:us-east-1:000000000000:workgroup/"

@@ -231,15 +231,20 @@ class SparkLine:
                 context.hadoopConfiguration().set(key, value)
 
         if context is not None:
-            self._forget_file_systems(new, context.hadoopConfiguration())
+            self._renew_file_systems(new, context.hadoopConfiguration())
 
-    def _forget_file_systems(self, new: Iterable[str], conf: Any) -> None:
-        """Hadoop caches a bucket's file system, also one that was asked for before it existed."""
+    def _renew_file_systems(self, new: Iterable[str], conf: Any) -> None:
+        """Hadoop caches a bucket's file system, also one that was asked for before it existed.
+
+        The new one is made here, for all: parts of Spark hold older copies of the configuration
+        (the catalogue has one of the session's beginning), which do not know the bucket.
+        """
         machine = self._jvm()
         for bucket in new:
             for scheme in mounts.SCHEMES:
                 uri = machine.java.net.URI(f"{scheme}://{bucket}/")
                 machine.org.apache.hadoop.fs.FileSystem.get(uri, conf).close()
+                machine.org.apache.hadoop.fs.FileSystem.get(uri, conf)
 
     def _configure(self, properties: Mapping[str, str]) -> None:
         session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()
