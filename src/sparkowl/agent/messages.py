@@ -111,8 +111,11 @@ class DriverSpec:
     #: Folders with Python packages that user code may import, on the driver and on its workers.
     python_path: tuple[str, ...] = ()
     #: What AWS's tools in the session are told before it has keys: ``region``, and ``endpoint_url``
-    #: and ``endpoint_url_s3`` where those are not AWS's own.
+    #: and ``endpoint_url_s3`` where those are not AWS's own, ``addressing_style`` (``path`` or
+    #: ``virtual``) where objects are in a service.
     aws: Mapping[str, str] = field(default_factory=dict)
+    #: How long a calculation whose block has ended waits for a service to take its outputs.
+    upload_for_s: float = 0.0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
