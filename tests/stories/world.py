@@ -22,8 +22,8 @@ from tests.webs import MakeBelieveWeb
 
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
+from sparkowl.domain import locations, workgroup
 from sparkowl.domain import session as session_domain
-from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
@@ -37,13 +37,14 @@ from sparkowl.domain.session import Session
 from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
+from sparkowl.objects.folder_storage import FolderStorage
+from sparkowl.objects.storage import Storage
 from sparkowl.operations import OPERATIONS, Context, idle
 from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
 from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
-from sparkowl.supervisor.outputs import split_uri
 from sparkowl.supervisor.pool import PoolSize
 from sparkowl.supervisor.servers import Servers
 from sparkowl.supervisor.supervisor import Supervisor
@@ -209,12 +210,13 @@ class World:
             self.database = new_place(engine, folder)
             self.store = self._open()
             self.files = Files(folder / "buckets", folder / "staging")
+            self.storage: Storage = FolderStorage(self.files)
             self.launcher = self._make_launcher()
             self.room = Room()
         else:
             beside.alone = False
             self.threads, self.clock = beside.threads, beside.clock
-            self.store, self.files = beside.store, beside.files
+            self.store, self.files, self.storage = beside.store, beside.files, beside.storage
             self.launcher = FakeLauncher(self._dial, beside.launcher)
             self.room = beside.room
         self.pool = pool
@@ -257,6 +259,7 @@ class World:
             clock=self.clock,
             launcher=self.launcher,
             links=self.links,
+            storage=self.storage,
             files=self.files,
             download=self.web,
             patience=PATIENCE,
@@ -282,7 +285,7 @@ class World:
             wake=self.supervisor.wake,
             caller=ROOT,
             room=self.launcher.room,
-            files=self.files,
+            storage=self.storage,
             notebooks=NotebookTerms(key=b"key", url="http://127.0.0.1:8765"),
             budgets={budget.work_group: budget for budget in self.budgets},
             roles=self.roles,
@@ -473,9 +476,9 @@ class World:
         """The three objects of a calculation; None for one that is not there."""
         found: dict[str, bytes | None] = {}
         for name in OUTPUT_NAMES:
-            bucket, key = split_uri(calculation.output(name))
-            there = self.files.exists(bucket, key)
-            found[name] = self.files.read_bytes(bucket, key) if there else None
+            place = locations.parse(calculation.output(name))
+            there = self.files.exists(place.bucket, place.key)
+            found[name] = self.files.read_bytes(place.bucket, place.key) if there else None
         return found
 
     async def check(self) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
 from sparkowl.config import Settings
-from sparkowl.domain import workgroup
+from sparkowl.domain import locations, workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
 from sparkowl.domain.notebook import LARGEST
@@ -41,17 +42,18 @@ from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher
 from sparkowl.launchers.users import Users
 from sparkowl.objects.download import Web
-from sparkowl.objects.errors import BucketAlreadyExists, ObjectError
+from sparkowl.objects.errors import ObjectError, StorageUnreachable
 from sparkowl.objects.files import Files
+from sparkowl.objects.storage import Storage
 from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
+from sparkowl.s3.elsewhere import Elsewhere
 from sparkowl.store import Store, workgroups
 from sparkowl.store.engine import UnusableDatabase, name_of
 from sparkowl.store.signals import Signals, open_signals
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
-from sparkowl.supervisor.outputs import split_uri
 from sparkowl.supervisor.servers import ServerElsewhere, Servers, here, lives
 from sparkowl.supervisor.supervisor import Supervisor
 
@@ -68,7 +70,8 @@ class Running:
     url: str
     credentials: credentials.Credentials
     store: Store
-    files: Files
+    #: The buckets' folders; None: they are in an S3 service.
+    files: Files | None
     launcher: Launcher
 
 
@@ -77,7 +80,9 @@ class _Opened:
     """What lies in the data directory."""
 
     keys: credentials.Credentials
-    files: Files
+    #: None: buckets are in an S3 service.
+    files: Files | None
+    storage: Storage
     store: Store
     signals: Signals
     audit: Audit
@@ -158,7 +163,9 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
     """Keys, buckets, database and audit log; closed at the end."""
     try:
         keys = credentials.load_or_create(data_dir)
-        files = Files(data_dir / "buckets", data_dir / "staging")
+        service = chosen.service(settings)
+        files = None if service else Files(data_dir / "buckets", data_dir / "staging")
+        storage = chosen.storage(service, files)
         registered = chosen.registered(settings, data_dir)
         runners = chosen.posix_users(settings)
         isolation.open_ways(settings, files, runners)
@@ -181,6 +188,7 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         yield _Opened(
             keys=keys,
             files=files,
+            storage=storage,
             store=store,
             signals=signals,
             audit=audit,
@@ -195,7 +203,7 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
 
 def _launcher(settings: Settings, opened: _Opened, links: Links, url: str) -> Launcher:
     if settings.launcher == "fake":
-        return FakeLauncher(links.serve)
+        return FakeLauncher(links.serve, upload=partial(chosen.upload, opened.storage))
     local = chosen.local(settings, opened.registered, opened.runners)
     if local.keep is not None:
         postmortem.prune(local.keep)
@@ -217,7 +225,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
 
     ``others``: whether principals beside the holder of the first key are let in.
     """
-    keys, files, store = opened.keys, opened.files, opened.store
+    keys, files, storage, store = opened.keys, opened.files, opened.storage, opened.store
     limits, budgets, roles = (
         chosen.limits(settings),
         chosen.budgets(settings),
@@ -230,7 +238,10 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         clock=clock,
         launcher=launcher,
         links=links,
+        storage=storage,
         files=files,
+        unsent=chosen.unsent(settings, storage, clock),
+        session_keys=chosen.session_keys(settings, clock),
         download=Web(limit_s=settings.notebooks.download_s, largest=LARGEST),
         sparks=sparks,
         patience=chosen.patience(settings),
@@ -254,18 +265,20 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
         room=launcher.room,
-        files=files,
+        storage=storage,
         notebooks=chosen.notebooks(settings, keys.key_for("notebooks"), url),
         calculations_on=chosen.calculations_on(settings),
         budgets=budgets,
         roles=roles,
+        encrypting=chosen.encrypting(settings),
+        key_sources=chosen.key_sources(settings),
     )
     keyring = Keyring(store, settings.data_dir, keys, clock, first_only=not others)
     body_limit = settings.limits.request_body_bytes
     bodies = InFlight(settings.http.bodies_bytes)
     asgi = Server(
         AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), bodies, body_limit),
-        S3Door(files, keyring, opened.audit, clock, settings.region),
+        _objects_door(settings, opened, keyring, clock),
         DriversDoor(links),
         DriverNotebooks(context, links, bodies),
         chosen.notebooks_door(
@@ -279,6 +292,16 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     return supervisor, asgi
 
 
+def _objects_door(
+    settings: Settings, opened: _Opened, keyring: Keyring, clock: Clock
+) -> S3Door | Elsewhere:
+    service = chosen.service(settings)
+    if service is not None:
+        return Elsewhere(service.url)
+    assert opened.files is not None
+    return S3Door(opened.files, keyring, opened.audit, clock, settings.region)
+
+
 async def _joined(servers: Servers) -> int:
     try:
         return await servers.join()
@@ -288,15 +311,15 @@ async def _joined(servers: Servers) -> int:
 
 async def _prepare(opened: _Opened, settings: Settings, clock: Clock, *, peers: int) -> None:
     """What a new account has: its workgroups, and a bucket for results."""
-    await asyncio.to_thread(_clear_abandoned, opened.files, clock.now(), peers=peers)
-    bucket, _ = split_uri(settings.output_location)
-    if bucket not in opened.files.buckets():
-        try:
-            # A server that starts at the same moment may be faster.
-            with suppress(BucketAlreadyExists):
-                await asyncio.to_thread(opened.files.create_bucket, bucket)
-        except ObjectError as error:
-            raise StartError(f"output_location {settings.output_location}: {error}") from error
+    if opened.files is not None:
+        await asyncio.to_thread(_clear_abandoned, opened.files, clock.now(), peers=peers)
+    try:
+        await opened.storage.ensure_bucket(locations.parse(settings.output_location).bucket)
+    except StorageUnreachable as error:
+        # Sessions may outlive an outage, and so does this server.
+        log.warning("output_location %s not looked at: %s", settings.output_location, error)
+    except ObjectError as error:
+        raise StartError(f"output_location {settings.output_location}: {error}") from error
 
     def write(tx: Connection) -> None:
         for group in workgroup.built_in(clock.now()):

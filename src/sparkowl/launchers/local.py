@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -54,8 +54,8 @@ class LocalSettings:
 
     #: Folder of the drivers' own folders.
     drivers_dir: Path
-    #: Root of the buckets' folders; drivers may write there.
-    buckets_dir: Path
+    #: Root of the buckets' folders; drivers may write there. None: buckets are in a service.
+    buckets_dir: Path | None
     #: The server's folder, which drivers must not see.
     data_dir: Path
     #: Files of the server elsewhere, which they must not see either; nor what has been put aside of
@@ -86,6 +86,16 @@ class LocalSettings:
     users: Users | None = None
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
+    #: What AWS's tools in sessions are told, but for where this server is: as in
+    #: :attr:`~sparkowl.agent.messages.DriverSpec.aws`.
+    aws: Mapping[str, str] = field(default_factory=dict)
+    #: As in :attr:`~sparkowl.agent.messages.DriverSpec.upload_for_s`.
+    upload_for_s: float = 0.0
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The folder of all buckets, if they are folders."""
+        return () if self.buckets_dir is None else (str(self.buckets_dir),)
 
 
 class LocalLauncher:
@@ -123,7 +133,7 @@ class LocalLauncher:
             "pythons": sorted({sys.executable, *settings.pythons.values()}),
             "java_home": settings.java_home,
             "confine": settings.confine,
-            "folders": [str(settings.drivers_dir), str(settings.buckets_dir)],
+            "folders": [str(settings.drivers_dir), *settings.roots],
         }
         prober = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sparkowl.agent.isolation"),
@@ -174,9 +184,7 @@ class LocalLauncher:
         role = spec.role or Role()
         group = self._groups.make(spec.driver_id, settings.memory_limit)
         # Buckets that are made later are reached through their root, by those who may see all.
-        buckets = (
-            (str(settings.buckets_dir),) if role.buckets is None else tuple(spec.buckets.values())
-        )
+        buckets = settings.roots if role.buckets is None else tuple(spec.buckets.values())
         confinement = Confinement(
             hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
             readable=(str(settings.cache_dir),),
@@ -207,6 +215,8 @@ class LocalLauncher:
             jupyter_token=spec.jupyter_token,
             class_path=spec.class_path,
             python_path=spec.python_path,
+            aws={**settings.aws, "endpoint_url": self._server_url().replace("ws", "http", 1)},
+            upload_for_s=settings.upload_for_s,
         )
 
     def _user(self, role: Role) -> RunAs | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -11,13 +12,47 @@ from sparkowl.clock import Clock
 from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.role import Role, Roles
+from sparkowl.domain.session import Session
 from sparkowl.domain.sparks import Sparks
 from sparkowl.domain.step import Patience
 from sparkowl.launchers.base import Launcher
 from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
+from sparkowl.objects.storage import Storage
 from sparkowl.store import Store, drivers, load
 from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.unsent import Unsent
+
+
+class KeysRefused(Exception):
+    """The session cannot have keys. The text is for its user."""
+
+
+class KeysAway(Exception):
+    """Whoever gives keys does not answer, and may later."""
+
+
+class SessionKeys(Protocol):
+    """Where the keys come from that a session's own code signs with."""
+
+    async def of(self, session: Session) -> Mapping[str, str]:
+        """As in a profile of AWS's: ``aws_access_key_id``, ``aws_secret_access_key``, and
+        ``aws_session_token`` where they are temporary ones. Empty: the session has none.
+
+        Asked at each adoption, and at each look at the session: keys that would end soon are
+        replaced. Raises :class:`KeysRefused` and :class:`KeysAway`.
+        """
+        ...
+
+
+class NoKeys:
+    """Sessions have none."""
+
+    async def of(self, session: Session) -> Mapping[str, str]:
+        return {}
+
+
+_: type[SessionKeys] = NoKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +65,9 @@ class Means:
     clock: Clock
     launcher: Launcher
     links: Links
-    files: Files
+    storage: Storage
+    #: The buckets as folders, which drivers mount; None: they are in a service.
+    files: Files | None
     #: Fetches the files of NotebookFileURI from the web.
     download: Download
     patience: Patience
@@ -42,6 +79,10 @@ class Means:
     limits: Limits
     #: Warm drivers have a Jupyter process ready.
     jupyter_ahead: bool = False
+    #: What sessions sign with.
+    session_keys: SessionKeys = field(default_factory=NoKeys)
+    #: Outputs that a service did not take when their driver ended; None: objects are in folders.
+    unsent: Unsent | None = None
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
@@ -58,8 +99,10 @@ class Means:
         return starting < self.starts_at_once and self.launcher.room(starting) is None
 
 
-def bucket_folders(files: Files, role: Role | None = None) -> Mapping[str, str]:
-    """Each bucket that the role may see, and its folder."""
+def bucket_folders(files: Files | None, role: Role | None = None) -> Mapping[str, str]:
+    """Each bucket that the role may see, and its folder. Those of a service have none."""
+    if files is None:
+        return {}
     return {
         name: str(folder)
         for name, folder in files.buckets().items()
