@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -18,8 +18,11 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 from tests.builders import PATIENCE
 from tests.databases import new_place
+from tests.storages import SwitchedStorage
 from tests.webs import MakeBelieveWeb
 
+from sparkowl.agent.messages import Run
+from sparkowl.app import chosen
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import locations, workgroup
@@ -38,16 +41,16 @@ from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.objects.files import Files
 from sparkowl.objects.folder_storage import FolderStorage
-from sparkowl.objects.storage import Storage
 from sparkowl.operations import OPERATIONS, Context, idle
 from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
 from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
-from sparkowl.supervisor.means import Means
+from sparkowl.supervisor.means import Means, NoKeys, SessionKeys
 from sparkowl.supervisor.pool import PoolSize
 from sparkowl.supervisor.servers import Servers
 from sparkowl.supervisor.supervisor import Supervisor
+from sparkowl.supervisor.unsent import Bounds, Unsent
 
 T = TypeVar("T")
 #: How long a real thing (a commit, a file) may take before a story gives up.
@@ -201,6 +204,8 @@ class World:
         roles: Roles,
         engine: str,
         beside: World | None = None,
+        service: bool = False,
+        session_keys: SessionKeys | None = None,
     ) -> None:
         self.alone = beside is None
         if beside is None:
@@ -210,7 +215,7 @@ class World:
             self.database = new_place(engine, folder)
             self.store = self._open()
             self.files = Files(folder / "buckets", folder / "staging")
-            self.storage: Storage = FolderStorage(self.files)
+            self.storage = SwitchedStorage(FolderStorage(self.files))
             self.launcher = self._make_launcher()
             self.room = Room()
         else:
@@ -219,6 +224,10 @@ class World:
             self.store, self.files, self.storage = beside.store, beside.files, beside.storage
             self.launcher = FakeLauncher(self._dial, beside.launcher)
             self.room = beside.room
+        #: Whether objects are in a service: nothing mounts them, and it may be away.
+        self.service = service
+        self.session_keys = session_keys or NoKeys()
+        self.unsent_folder = folder / "unsent"
         self.pool = pool
         self.limits = limits
         self.sparks = engines.sparks({})
@@ -232,7 +241,10 @@ class World:
         return _Watched.open(self.database)
 
     def _make_launcher(self) -> FakeLauncher:
-        return FakeLauncher(self._dial)
+        return FakeLauncher(self._dial, upload=self._upload)
+
+    async def _upload(self, run: Run, contents: Mapping[str, bytes]) -> str:
+        return await chosen.upload(self.storage, run, contents)
 
     def _dial(self, *dialled: Any) -> Any:
         """A driver dials whichever server is there at the moment."""
@@ -260,7 +272,9 @@ class World:
             launcher=self.launcher,
             links=self.links,
             storage=self.storage,
-            files=self.files,
+            files=None if self.service else self.files,
+            unsent=self._unsent() if self.service else None,
+            session_keys=self.session_keys,
             download=self.web,
             patience=PATIENCE,
             sparks=self.sparks,
@@ -290,6 +304,10 @@ class World:
             budgets={budget.work_group: budget for budget in self.budgets},
             roles=self.roles,
         )
+
+    def _unsent(self) -> Unsent:
+        bounds = Bounds(age=timedelta(days=7), size_bytes=1000)
+        return Unsent(self.unsent_folder, self.storage, self.clock, bounds)
 
     # --- the server's life ---------------------------------------------------------------------
 
@@ -523,6 +541,8 @@ async def world(
     budgets: Sequence[Budget] = (),
     roles: Roles | None = None,
     engine: str | None = None,
+    service: bool = False,
+    session_keys: SessionKeys | None = None,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
     made = World(
@@ -533,6 +553,8 @@ async def world(
         budgets=budgets,
         roles=roles or Roles(),
         engine=engine or ENGINE.get(),
+        service=service,
+        session_keys=session_keys,
     )
     try:
         await made.begin()
