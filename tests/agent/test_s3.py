@@ -6,7 +6,9 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 
+import boto3
 import pytest
 from tests.seaweed import READER, REGION, SESSION, SeaweedFS
 
@@ -87,3 +89,37 @@ def test_obstore_is_not_loaded_before_it_is_needed() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+async def test_a_bucket_that_is_not_there_is_no_outage(moto: str) -> None:
+    with pytest.raises(Refused, match=r"refuses it \(NoSuchBucket\)"):
+        await service(moto, profile(SESSION)).put("s3://nowhere/key", b"1", {})
+
+
+async def test_a_key_of_a_key_service_goes_along(moto: str) -> None:
+    client = boto3.client(
+        "s3", endpoint_url=moto, region_name=REGION, aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )  # fmt: skip
+    client.create_bucket(Bucket="lake")
+
+    await service(moto, profile(SESSION)).put(
+        "s3://lake/key", b"1", {"option": "SSE_KMS", "kms_key": "alias/results"}
+    )
+
+    head = client.head_object(Bucket="lake", Key="key")
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "alias/results")
+
+
+async def test_keys_that_are_replaced_are_used(seaweed: SeaweedFS, bucket: str) -> None:
+    """A repeated adoption brings others; what was asked for a minute ago is good enough."""
+    keys = profile(SESSION)
+    putting = Service(
+        {"region": REGION, "endpoint_url_s3": seaweed.url}, lambda: keys, keys_good_for=timedelta(0)
+    )
+    await putting.put(f"s3://{bucket}/one", b"1", {})
+
+    keys = profile(READER)
+
+    with pytest.raises(Refused, match="AccessDenied"):
+        await putting.put(f"s3://{bucket}/two", b"2", {})

@@ -13,6 +13,7 @@ from tests.seaweed import READER, REGION, SERVER, SESSION, SeaweedFS
 
 from sparkowl.domain.encryption import Encryption
 from sparkowl.domain.locations import Location
+from sparkowl.objects import s3_clients
 from sparkowl.objects.errors import (
     InvalidKey,
     NoSuchBucket,
@@ -172,6 +173,33 @@ async def test_a_refusal_is_told_in_words_and_without_a_key(service: Service, ke
         assert keys.access_key_id not in text
         assert keys.secret_access_key not in text
     assert "refuses it" in str(put.value)
+
+
+async def test_a_key_of_a_key_service_goes_along(moto: str) -> None:
+    service = Service(region=REGION, endpoint=moto, keys=SERVER)
+    storage = S3Storage(service)
+    bucket = await made(storage)
+
+    await storage.put(Location(bucket, "key"), b"1", Encryption("SSE_KMS", "alias/results"))
+
+    head = s3_clients.client(service).head_object(Bucket=bucket, Key="key")
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "alias/results")
+
+
+async def test_a_put_into_a_bucket_that_is_not_there_is_no_outage(moto: str) -> None:
+    storage = S3Storage(Service(region=REGION, endpoint=moto, keys=SERVER))
+
+    with pytest.raises(NoSuchBucket):
+        await storage.put(Location("nowhere", "key"), b"1")
+
+
+async def test_a_bucket_is_made_in_the_region_of_the_service(moto: str) -> None:
+    service = Service(region="eu-west-1", endpoint=moto, keys=SERVER)
+
+    bucket = await made(S3Storage(service))
+
+    found = s3_clients.client(service).get_bucket_location(Bucket=bucket)
+    assert found["LocationConstraint"] == "eu-west-1"
 
 
 async def test_a_service_that_is_not_there_is_said_to_be_unreachable() -> None:

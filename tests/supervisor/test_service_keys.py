@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from tests.builders import AT, make_session
 
 from sparkowl.clock import Manual
@@ -127,15 +125,6 @@ def test_a_start_is_refused_where_no_keys_could_be_had() -> None:
 
 
 # --- a real one --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 def test_a_token_service_gives_keys_of_the_role_under_the_sessions_name(moto: str) -> None:

@@ -175,9 +175,8 @@ class Runner:
             ending.append(waiting)
         await self._part([one.upload for one in ending if one.upload is not None])
         for calculation in ending:
-            # What the service did not take in this moment is in the spool.
-            trouble = calculation.outputs.trouble if calculation.upload is None else ""
-            self._report(calculation, *calculation.ended(trouble))
+            # What a service did not take in this moment is in the spool.
+            self._report(calculation, *calculation.ended(calculation.outputs.trouble))
         self._refuse(lambda _cell: True, reason if outcome == "canceled" else "")
 
     async def close(self) -> None:

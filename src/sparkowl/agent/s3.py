@@ -32,8 +32,15 @@ _PASSING: Final = frozenset(
 class Service:
     """``put`` of it is what :class:`~sparkowl.agent.uploads.Carrier` wants."""
 
-    def __init__(self, aws: Mapping[str, str], keys: Callable[[], Mapping[str, str]]) -> None:
-        """``aws``: of the driver's specification; ``keys``: the session's, as they are now."""
+    def __init__(
+        self,
+        aws: Mapping[str, str],
+        keys: Callable[[], Mapping[str, str]],
+        keys_good_for: timedelta = _KEYS_GOOD_FOR,
+    ) -> None:
+        """``aws``: of the driver's specification; ``keys``: the session's, as they are now, which
+        are asked for anew after ``keys_good_for``."""
+        self._keys_good_for = keys_good_for
         self._aws = aws
         self._keys = keys
         self._stores: dict[tuple[str, str, str], S3Store] = {}
@@ -47,6 +54,8 @@ class Service:
             import obstore
 
             await obstore.put_async(store, key, content, use_multipart=False)
+        except ImportError as error:
+            raise Refused(f"the engine's environment cannot load obstore ({error})") from error
         except ValueError as error:
             raise Refused(f"no object can have the key {key[:200]!r}") from error
         except OSError as error:  # obstore's "not found" is one
@@ -97,7 +106,7 @@ class Service:
             "access_key_id": keys["aws_access_key_id"],
             "secret_access_key": keys["aws_secret_access_key"],
             "token": keys.get("aws_session_token"),
-            "expires_at": datetime.now(UTC) + _KEYS_GOOD_FOR,
+            "expires_at": datetime.now(UTC) + self._keys_good_for,
         }
 
 

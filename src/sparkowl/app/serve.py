@@ -62,6 +62,9 @@ log = logging.getLogger(__name__)
 #: A multipart upload that nobody touched this long is forgotten.
 UPLOADS_LAST: Final = timedelta(days=7)
 
+#: A service that was away at the start is looked at this often.
+BUCKET_AGAIN_S: Final = 30.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -137,6 +140,7 @@ async def serve(
                 process.background(supervisor.run(), "supervisor", stop),
                 process.answering(asgi, listener, allowed),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
+                process.background(_bucket_made(settings, opened, clock), "bucket", stop),
             ):
                 announcement.make()
                 ready(
@@ -316,7 +320,7 @@ async def _prepare(opened: _Opened, settings: Settings, clock: Clock, *, peers: 
     try:
         await opened.storage.ensure_bucket(locations.parse(settings.output_location).bucket)
     except StorageUnreachable as error:
-        # Sessions may outlive an outage, and so does this server.
+        # Sessions outlive an outage, so it must not keep their server away.
         log.warning("output_location %s not looked at: %s", settings.output_location, error)
     except ObjectError as error:
         raise StartError(f"output_location {settings.output_location}: {error}") from error
@@ -334,6 +338,21 @@ def _clear_abandoned(files: Files, now: datetime, *, peers: int) -> None:
     and so may the requests of servers beside this one."""
     files.clear_abandoned(now - UPLOADS_LAST if peers else now)
     Uploads(files).clear_abandoned(now - UPLOADS_LAST)
+
+
+async def _bucket_made(settings: Settings, opened: _Opened, clock: Clock) -> None:
+    """A service that was away at the start has the bucket for results when it is back."""
+    bucket = locations.parse(settings.output_location).bucket
+    while True:
+        try:
+            await opened.storage.ensure_bucket(bucket)
+        except StorageUnreachable:
+            await clock.wait(asyncio.Event(), BUCKET_AGAIN_S)
+        except (ObjectError, OSError) as error:
+            log.warning("output_location %s: %s", settings.output_location, error)
+            return
+        else:
+            return
 
 
 async def _upkeep(settings: Settings, supervisor: Supervisor, opened: _Opened) -> None:
