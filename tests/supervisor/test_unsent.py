@@ -12,6 +12,7 @@ from tests.storages import SwitchedStorage
 
 from sparkowl.clock import Manual
 from sparkowl.domain.encryption import Encryption
+from sparkowl.domain.locations import Location
 from sparkowl.objects.errors import NoSuchBucket, StorageUnreachable
 from sparkowl.objects.files import Files
 from sparkowl.objects.folder_storage import FolderStorage
@@ -122,6 +123,39 @@ async def test_what_was_not_completed_by_a_server_that_died_is_cleared(scene: Sc
     await rested(scene.again())
 
     assert scene.left == []
+
+
+async def test_what_comes_while_it_is_sent_is_not_lost(scene: Scene) -> None:
+    await scene.unsent.keep(SESSION, CALCULATION, EMPTY)
+
+    class Slow(SwitchedStorage):
+        """More comes in the middle of a put."""
+
+        async def put(
+            self, place: Location, content: bytes, encryption: Encryption | None = None
+        ) -> None:
+            await super().put(place, content, encryption)
+            if place.key == "c/stdout" and content == b"":
+                await scene.unsent.keep(SESSION, CALCULATION, CONTENT)
+
+    scene.unsent = Unsent(scene.folder, Slow(FolderStorage(scene.files)), scene.clock, scene.bounds)
+
+    await rested(scene.unsent)
+    assert scene.left == [CALCULATION.id]
+    await rested(scene.unsent)
+
+    assert scene.left == []
+    assert scene.read("stdout") == b"said"
+
+
+async def test_what_is_kept_again_counts_once(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, size_bytes=500)
+
+    for content in (b"1" * 400, b"2" * 400):
+        await scene.unsent.keep(SESSION, CALCULATION, {"stdout": content})
+    await rested(scene.unsent)
+
+    assert scene.read("stdout") == b"2" * 400
 
 
 async def test_what_is_refused_does_not_hold_up_others_and_is_tried_again(scene: Scene) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from sparkowl.agent.uploads import Refused, ServiceAway
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Config, S3Credential, S3Store
 
 _CONNECT_S: Final = 5
-_REQUEST_S: Final = 30
+#: Of one object, which may have 10 MB, over a slow line.
+_REQUEST_S: Final = 120
 #: Keys may be replaced by a repeated adoption; how soon that is noticed.
 _KEYS_GOOD_FOR: Final = timedelta(minutes=1)
 _STATUS: Final = re.compile(r"\bstatus: (\d{3})\b")
@@ -44,6 +47,11 @@ class Service:
         self._aws = aws
         self._keys = keys
         self._stores: dict[tuple[str, str, str], S3Store] = {}
+
+    def prepare(self) -> None:
+        """Load what takes a tenth of a second, so that no block has to wait for it."""
+        with suppress(ImportError):  # said when something is to be put
+            import_module("obstore.store")
 
     async def put(self, uri: str, content: bytes, encryption: Mapping[str, str]) -> None:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

@@ -69,7 +69,8 @@ class Unsent:
         *,
         fillers: bool = False,
     ) -> None:
-        """Put outputs aside; on disk when this returns, else OSError.
+        """Put outputs aside; on disk when this returns, else OSError. What does not fit the bound
+        is given up.
 
         ``fillers`` are for names that nothing else has come for, neither here nor there.
         """
@@ -92,9 +93,12 @@ class Unsent:
     def _write(
         self, name: str, note: dict[str, Any], contents: Mapping[str, bytes], *, fillers: bool
     ) -> bool:
-        if self._size() + sum(map(len, contents.values())) > self._bounds.size_bytes:
-            return False
         folder = self._folder / name
+        others = sum(
+            path.stat().st_size for path in self._folder.glob("*/*") if path.parent != folder
+        )
+        if others + sum(map(len, contents.values())) > self._bounds.size_bytes:
+            return False
         self._folder.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         known = _read_note(folder) or {"fillers": []}
@@ -109,18 +113,16 @@ class Unsent:
         _sync(self._folder)
         return True
 
-    def _size(self) -> int:
-        return sum(path.stat().st_size for path in self._folder.glob("*/*"))
-
     async def reconcile(self) -> Verdict:
         """Send what waits. Work of the supervisor's queue."""
         refused = False
         for folder in await asyncio.to_thread(self._waiting):
-            note = await asyncio.to_thread(_read_note, folder)
-            if note is None or self._is_old(note):
-                log.error("outputs given up: too old", extra={"calculation": folder.name})
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                continue
+            async with self._lock:  # else it may be one that is being put aside
+                note = await asyncio.to_thread(_read_note, folder)
+                if note is None or self._is_old(note):
+                    log.error("outputs given up: too old", extra={"calculation": folder.name})
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                    continue
             try:
                 await self._send(folder, note)
             except StorageUnreachable as error:
@@ -144,14 +146,18 @@ class Unsent:
         return self._clock.now() - datetime.fromisoformat(note["since"]) > self._bounds.age
 
     async def _send(self, folder: Path, note: Mapping[str, Any]) -> None:
+        """Without the lock: a service may take long to answer, and sessions end meanwhile."""
+        began = _state(folder)
+        for name in OUTPUT_NAMES:
+            path, place = folder / name, locations.parse(f"{note['location']}/{name}")
+            if not path.exists():
+                continue
+            if name in note["fillers"] and await self._storage.exists(place):
+                continue
+            await self._put(place, path, note)
         async with self._lock:
-            for name in OUTPUT_NAMES:
-                path, place = folder / name, locations.parse(f"{note['location']}/{name}")
-                if not path.exists():
-                    continue
-                if name in note["fillers"] and await self._storage.exists(place):
-                    continue
-                await self._put(place, path, note)
+            if _state(folder) != began:
+                return  # more has come, and whoever brought it has woken this work
             await asyncio.to_thread(shutil.rmtree, folder)
         log.info("outputs sent that had been put aside", extra={"calculation": folder.name})
 
@@ -167,6 +173,11 @@ def _read_note(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return note
+
+
+def _state(folder: Path) -> list[tuple[str, int]]:
+    """Changes with every file that is put there."""
+    return sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
 
 
 def _put(path: Path, content: bytes) -> None:
