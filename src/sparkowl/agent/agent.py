@@ -79,8 +79,6 @@ class Agent:
             gives_up_at=self._gives_up_at,
         )
         self._cells = Cells(self._outbox)
-        self._service = Service(spec.aws, self._keys)
-        self._preparing: asyncio.Task[None] | None = None
         self._runner = Runner(
             cells=self._cells,
             outbox=self._outbox,
@@ -89,7 +87,7 @@ class Agent:
             spool=self._folder.spool,
             limit_bytes=spec.output_limit_bytes,
             carrier=Carrier(
-                put=self._service.put,
+                put=Service(spec.aws, self._keys).put,
                 limit_s=spec.upload_for_s,
                 served=self._leftovers.remove,
             ),
@@ -210,8 +208,6 @@ class Agent:
             archive=_archive_state(self._launched.archive, sharing=report["sharing"]),
             isolation=self._launched.isolation,
         )
-        if "endpoint_url_s3" in self._spec.aws:
-            self._preparing = asyncio.create_task(asyncio.to_thread(self._service.prepare))
 
     async def _generations(self) -> None:
         """One after the other, each until the page asks for the next."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from sparkowl.agent.uploads import Refused, ServiceAway
@@ -47,11 +45,6 @@ class Service:
         self._aws = aws
         self._keys = keys
         self._stores: dict[tuple[str, str, str], S3Store] = {}
-
-    def prepare(self) -> None:
-        """Load what takes a tenth of a second, so that no block has to wait for it."""
-        with suppress(ImportError):  # said when something is to be put
-            import_module("obstore.store")
 
     async def put(self, uri: str, content: bytes, encryption: Mapping[str, str]) -> None:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
