@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -34,6 +36,21 @@ def objects(seaweed: SeaweedFS, keys: Keys = SERVER, **more: Any) -> dict[str, A
         "session_secret_access_key": SESSION.secret_access_key,
         **more,
     }
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """The environment of a server that runs in this process."""
+    was = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in was.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def new_location() -> str:
@@ -234,31 +251,36 @@ def test_buckets_of_a_role_are_the_services_business(seaweed: SeaweedFS, tmp_pat
 
 
 def test_a_server_uses_no_keys_of_its_environment_where_it_has_its_own(
-    seaweed: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seaweed: SeaweedFS, tmp_path: Path
 ) -> None:
-    for name, value in {
-        "AWS_SESSION_TOKEN": "stale",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
-        "AWS_ACCESS_KEY_ID": "other",
-        "AWS_SECRET_ACCESS_KEY": "other",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with serving(tmp_path, objects=objects(seaweed), output_location=new_location()) as server:
+    with (
+        environment(
+            AWS_SESSION_TOKEN="stale",
+            AWS_ENDPOINT_URL="http://127.0.0.1:1",
+            AWS_ENDPOINT_URL_S3="http://127.0.0.1:1",
+            AWS_ACCESS_KEY_ID="other",
+            AWS_SECRET_ACCESS_KEY="other",
+        ),
+        serving(tmp_path, objects=objects(seaweed), output_location=new_location()) as server,
+    ):
         session_id = started(server.client())
 
         assert ran(server.client(), session_id, "hello")["Status"]["State"] == "COMPLETED"
 
 
 def test_a_server_without_keys_takes_those_of_its_environment(
-    seaweed: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seaweed: SeaweedFS, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", SERVER.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SERVER.secret_access_key)
     chosen = objects(seaweed)
     del chosen["access_key_id"], chosen["secret_access_key"]
 
-    with serving(tmp_path, objects=chosen, output_location=new_location()) as server:
+    with (
+        environment(
+            AWS_ACCESS_KEY_ID=SERVER.access_key_id,
+            AWS_SECRET_ACCESS_KEY=SERVER.secret_access_key,
+        ),
+        serving(tmp_path, objects=chosen, output_location=new_location()) as server,
+    ):
         session_id = started(server.client())
 
         assert ran(server.client(), session_id, "hello")["Status"]["State"] == "COMPLETED"

@@ -24,7 +24,8 @@ LASTS: Final = timedelta(hours=1)
 _CONNECT_S: Final = 5
 _READ_S: Final = 20
 _SERVER_ERROR: Final = 500
-_BUSY: Final = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})
+#: What codes begin with that ask for patience.
+_BUSY: Final = ("Throttling", "RequestLimitExceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class TokenService:
             said = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = said.get("Code", "")
-            if status >= _SERVER_ERROR or code in _BUSY:
+            if status >= _SERVER_ERROR or code.startswith(_BUSY):
                 raise KeysAway(f"The token service cannot answer now ({code}).") from None
             raise KeysRefused(
                 f"The token service does not give keys for {role} ({code})."
