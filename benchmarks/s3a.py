@@ -15,6 +15,7 @@ from typing import Any, Final
 from benchmarks.seaweed import BUCKET, REGION, Seaweed, seaweed
 from sparkowl.agent import buckets, jvm
 from sparkowl.config import Settings
+from sparkowl.domain.service import Service
 from sparkowl.launchers import s3a
 from sparkowl.launchers.jars import Jars, JarsMissing
 
@@ -47,7 +48,7 @@ def run(rounds: int, rows: int = ROWS) -> Found | None:
 
 def real(service: Seaweed) -> dict[str, str]:
     """The properties of a driver whose buckets an S3 service has."""
-    place = s3a.Service(endpoint=service.url, region=REGION, path_style=True)
+    place = Service(endpoint=service.url, region=REGION, path_style=True)
     return s3a.spark_properties(place, jvm.spark_version(jvm.spark_home()))
 
 

@@ -28,6 +28,7 @@ from sparkowl.domain.step import Patience, Situation
 from sparkowl.launchers import engines
 from sparkowl.launchers.local import LocalSettings
 from sparkowl.objects.files import Files
+from sparkowl.objects.folder_storage import FolderStorage
 from sparkowl.operations import Context
 from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store
@@ -112,7 +113,9 @@ def make_context(store: Store, **changes: Any) -> Context:
         paging_key=b"k" * 32,
         wake=lambda session_id: None,
         room=lambda starting: None,
-        files=Files(Path(_NO_BUCKETS.name) / "buckets", Path(_NO_BUCKETS.name) / "staging"),
+        storage=FolderStorage(
+            Files(Path(_NO_BUCKETS.name) / "buckets", Path(_NO_BUCKETS.name) / "staging")
+        ),
         notebooks=NotebookTerms(key=b"n" * 32, url="http://127.0.0.1:8765"),
         caller=ROOT,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sparkowl.domain.errors import InvalidRequest
+from sparkowl.domain.locations import Location
 from sparkowl.domain.notebook import NOTEBOOK_VERSIONS, require_name
 from sparkowl.domain.opening import (
     FILE_MEMBER,
@@ -42,7 +43,7 @@ def test_without_a_version_there_is_no_notebook() -> None:
 def test_a_notebook_or_a_file() -> None:
     assert asked(start(NotebookId="x")) == Opening(VERSION, "x")
     assert asked(start(NotebookFileURI="s3://b/c d/é.ipynb")) == Opening(
-        VERSION, None, S3File("b", "c d/é.ipynb")
+        VERSION, None, S3File(Location("b", "c d/é.ipynb"))
     )
     assert asked(start(NotebookFileURI=WEB)) == Opening(
         VERSION, None, WebFile(WebAddress("a.example", 443, "/b/c.ipynb"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparkowl.domain.coordinates import Build
+from sparkowl.domain.service import Service
 from sparkowl.launchers import fetching, s3a
 from sparkowl.launchers.fetching import FetchError, Source
 from sparkowl.launchers.jars import MANIFEST, Jars, JarsMissing, Manifest, own_spark, sha256
@@ -192,7 +193,7 @@ def test_what_was_chosen_reaches_the_agent(tmp_path: Path) -> None:
 
 
 def test_s3a_reads_the_sessions_keys_from_its_profile_and_nowhere_else() -> None:
-    service = s3a.Service(endpoint="http://127.0.0.1:8333", region="eu-west-1", path_style=True)
+    service = Service(endpoint="http://127.0.0.1:8333", region="eu-west-1", path_style=True)
 
     found = s3a.spark_properties(service, "4.1.4")
 
@@ -206,7 +207,7 @@ def test_s3a_reads_the_sessions_keys_from_its_profile_and_nowhere_else() -> None
 
 
 def test_for_aws_itself_no_endpoint_is_named() -> None:
-    service = s3a.Service(endpoint=None, region="eu-west-1", path_style=False)
+    service = Service(endpoint=None, region="eu-west-1", path_style=False)
 
     found = s3a.spark_properties(service, "3.5.8")
 

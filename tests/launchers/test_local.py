@@ -15,11 +15,11 @@ from tests.builders import make_local_settings
 from tests.domain.test_properties import ICEBERG
 
 from sparkowl.domain.ids import new_driver_id
+from sparkowl.domain.service import Service
 from sparkowl.launchers import processes
 from sparkowl.launchers.base import LaunchSpec
 from sparkowl.launchers.jars import COMPILED
 from sparkowl.launchers.local import LocalLauncher
-from sparkowl.launchers.s3a import Service
 
 #: Its first thread ends; the second stays until it is killed.
 _HALF_DEAD = f"""#!{sys.executable}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -19,12 +19,15 @@ from sqlalchemy.exc import OperationalError
 from tests.builders import PATIENCE
 from tests.databases import new_place
 from tests.shelves import MakeBelievePackages
+from tests.storages import SwitchedStorage
 from tests.webs import MakeBelieveWeb
 
+from sparkowl.agent.messages import Run
+from sparkowl.app import chosen
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
+from sparkowl.domain import locations, workgroup
 from sparkowl.domain import session as session_domain
-from sparkowl.domain import workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
@@ -39,16 +42,17 @@ from sparkowl.launchers import engines
 from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.jars import Jars
 from sparkowl.objects.files import Files
+from sparkowl.objects.folder_storage import FolderStorage
 from sparkowl.operations import OPERATIONS, Context, idle
 from sparkowl.operations.context import NotebookTerms
 from sparkowl.store import Store, calculations, drivers, servers, sessions, tables, workgroups
 from sparkowl.store.signals import Hear
 from sparkowl.supervisor.links import Links
-from sparkowl.supervisor.means import Means
-from sparkowl.supervisor.outputs import split_uri
+from sparkowl.supervisor.means import Means, NoKeys, SessionKeys
 from sparkowl.supervisor.pool import PoolSize
 from sparkowl.supervisor.servers import Servers
 from sparkowl.supervisor.supervisor import Supervisor
+from sparkowl.supervisor.unsent import Bounds, Unsent
 
 T = TypeVar("T")
 #: How long a real thing (a commit, a file) may take before a story gives up.
@@ -202,6 +206,8 @@ class World:
         roles: Roles,
         engine: str,
         beside: World | None = None,
+        service: bool = False,
+        session_keys: SessionKeys | None = None,
     ) -> None:
         self.alone = beside is None
         if beside is None:
@@ -211,14 +217,19 @@ class World:
             self.database = new_place(engine, folder)
             self.store = self._open()
             self.files = Files(folder / "buckets", folder / "staging")
+            self.storage = SwitchedStorage(FolderStorage(self.files))
             self.launcher = self._make_launcher()
             self.room = Room()
         else:
             beside.alone = False
             self.threads, self.clock = beside.threads, beside.clock
-            self.store, self.files = beside.store, beside.files
+            self.store, self.files, self.storage = beside.store, beside.files, beside.storage
             self.launcher = FakeLauncher(self._dial, beside.launcher)
             self.room = beside.room
+        #: Whether objects are in a service: nothing mounts them, and it may be away.
+        self.service = service
+        self.session_keys = session_keys or NoKeys()
+        self.unsent_folder = folder / "unsent"
         self.pool = pool
         self.limits = limits
         self.sparks = engines.sparks({})
@@ -236,7 +247,10 @@ class World:
         return _Watched.open(self.database)
 
     def _make_launcher(self) -> FakeLauncher:
-        return FakeLauncher(self._dial)
+        return FakeLauncher(self._dial, upload=self._upload)
+
+    async def _upload(self, run: Run, contents: Mapping[str, bytes]) -> str:
+        return await chosen.upload(self.storage, run, contents)
 
     def _dial(self, *dialled: Any) -> Any:
         """A driver dials whichever server is there at the moment."""
@@ -263,7 +277,10 @@ class World:
             clock=self.clock,
             launcher=self.launcher,
             links=self.links,
-            files=self.files,
+            storage=self.storage,
+            files=None if self.service else self.files,
+            unsent=self._unsent() if self.service else None,
+            session_keys=self.session_keys,
             download=self.web,
             patience=PATIENCE,
             sparks=self.sparks,
@@ -290,12 +307,16 @@ class World:
             wake=self.supervisor.wake,
             caller=ROOT,
             room=self.launcher.room,
-            files=self.files,
+            storage=self.storage,
             notebooks=NotebookTerms(key=b"key", url="http://127.0.0.1:8765"),
             budgets={budget.work_group: budget for budget in self.budgets},
             roles=self.roles,
             with_packages=self.packages.outcomes.keys(),
         )
+
+    def _unsent(self) -> Unsent:
+        bounds = Bounds(age=timedelta(days=7), size_bytes=1000)
+        return Unsent(self.unsent_folder, self.storage, self.clock, bounds)
 
     # --- the server's life ---------------------------------------------------------------------
 
@@ -482,9 +503,9 @@ class World:
         """The three objects of a calculation; None for one that is not there."""
         found: dict[str, bytes | None] = {}
         for name in OUTPUT_NAMES:
-            bucket, key = split_uri(calculation.output(name))
-            there = self.files.exists(bucket, key)
-            found[name] = self.files.read_bytes(bucket, key) if there else None
+            place = locations.parse(calculation.output(name))
+            there = self.files.exists(place.bucket, place.key)
+            found[name] = self.files.read_bytes(place.bucket, place.key) if there else None
         return found
 
     async def check(self) -> None:
@@ -529,6 +550,8 @@ async def world(
     budgets: Sequence[Budget] = (),
     roles: Roles | None = None,
     engine: str | None = None,
+    service: bool = False,
+    session_keys: SessionKeys | None = None,
 ) -> AsyncIterator[World]:
     """A world that has begun; at the end it is stopped, and nothing may be left of it."""
     made = World(
@@ -539,6 +562,8 @@ async def world(
         budgets=budgets,
         roles=roles or Roles(),
         engine=engine or ENGINE.get(),
+        service=service,
+        session_keys=session_keys,
     )
     try:
         await made.begin()

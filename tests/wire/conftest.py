@@ -21,7 +21,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[
     folder = tmp_path_factory.mktemp("server")
     url = new_place(database, folder) if database == "postgresql" else None
     limits = {"sessions": 500, "account_dpus": 500}
-    with serving(folder, limits=limits, store={"url": url}) as running:
+    # So that sessions start in workgroups of which everything is said.
+    encrypted = {"encrypted_disk": True}
+    with serving(folder, limits=limits, store={"url": url}, objects=encrypted) as running:
         yield running
 
 

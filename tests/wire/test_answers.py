@@ -46,7 +46,7 @@ ENGINE: dict[str, Any] = {
 CONFIGURATION: dict[str, Any] = {
     "ResultConfiguration": {
         "OutputLocation": "s3://sparkowl-results/full",
-        "EncryptionConfiguration": {"EncryptionOption": "SSE_KMS", "KmsKey": KEY},
+        "EncryptionConfiguration": {"EncryptionOption": "SSE_S3", "KmsKey": KEY},
         "ExpectedBucketOwner": "000000000000",
         "AclConfiguration": {"S3AclOption": "BUCKET_OWNER_FULL_CONTROL"},
     },
@@ -92,7 +92,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with serving(tmp_path_factory.mktemp("world")) as server:
+    encrypted = {"encrypted_disk": True}
+    with serving(tmp_path_factory.mktemp("world"), objects=encrypted) as server:
         athena = server.client()
         athena.create_work_group(
             Name="full",
@@ -267,9 +268,6 @@ NEVER: Mapping[str, str] = {
     "ListApplicationDPUSizes.NextToken": "there is one runtime",
     "ListNotebookSessions.NextToken": "a notebook has at most one session at a time",
     "ListExecutors.NextToken": "these sessions have one executor each",
-    "GetSession.SessionConfiguration.EncryptionConfiguration": "nothing is encrypted for KMS",
-    "GetSession.SessionConfiguration.EncryptionConfiguration.EncryptionOption": "the same",
-    "GetSession.SessionConfiguration.EncryptionConfiguration.KmsKey": "the same",
     "GetWorkGroup.WorkGroup.IdentityCenterApplicationArn": "there is no IAM Identity Center",
     "ListWorkGroups.WorkGroups[].IdentityCenterApplicationArn": "there is no IAM Identity Center",
 }

@@ -176,7 +176,7 @@ SOURCES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "https": (
         {"NotebookS3LocationUri": "https://bucket.s3.amazonaws.com/x.ipynb"},
-        "NotebookS3LocationUri must be like s3://bucket/key, not https://",
+        "x.ipynb must be like s3://bucket/key",
     ),
     "a bucket alone": (
         {"NotebookS3LocationUri": f"s3://{BUCKET}/"},

@@ -151,7 +151,7 @@ UPDATES: dict[str, Any] = {
     "EnforceWorkGroupConfiguration": True,
     "ResultConfigurationUpdates": {
         "OutputLocation": "s3://sparkowl-results/other",
-        "EncryptionConfiguration": {"EncryptionOption": "SSE_S3"},
+        "EncryptionConfiguration": {"EncryptionOption": "SSE_KMS", "KmsKey": "alias/other"},
         "ExpectedBucketOwner": "111111111111",
         "AclConfiguration": {"S3AclOption": "BUCKET_OWNER_FULL_CONTROL"},
     },

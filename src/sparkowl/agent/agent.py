@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,9 @@ from sparkowl.agent.notebooks import Notebooks, Program
 from sparkowl.agent.outbox import Outbox
 from sparkowl.agent.reaper import Reaper
 from sparkowl.agent.runner import Runner
+from sparkowl.agent.s3 import Service
 from sparkowl.agent.shelf import Shelf
+from sparkowl.agent.uploads import Carrier
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,11 @@ class Agent:
             tell=self._link.tell,
             spool=self._folder.spool,
             limit_bytes=spec.output_limit_bytes,
+            carrier=Carrier(
+                put=Service(spec.aws, self._keys).put,
+                limit_s=spec.upload_for_s,
+                served=self._leftovers.remove,
+            ),
         )
         self._notebooks = Notebooks(
             spec,
@@ -118,6 +126,7 @@ class Agent:
             return await self._until_the_end(link)
         finally:
             await self._generation.stop()
+            await self._runner.close()
             await self._link.close()
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
@@ -150,7 +159,7 @@ class Agent:
         raise AssertionError("serving and the link only end by an exception")
 
     async def _stopped(self, reason: str) -> int:
-        self._runner.abort("canceled", reason)
+        await self._runner.abort("canceled", reason)
         await self._generation.stop()
         await self._outbox.emptied(_PARTING_WORDS_S)
         self._say_why(reason)
@@ -159,20 +168,20 @@ class Agent:
     async def _left_alone(self, reason: str) -> int:
         """Nobody hears the last facts now: they stay in the outbox, where the next server looks."""
         self._say_why(reason)
-        self._report_end(reason, "SERVER")
+        await self._report_end(reason, "SERVER")
         await self._generation.stop()
         return 0
 
     async def _failed(self, reason: str, code: str) -> int:
         """The calculation's end first, then the driver's: that is the order in which they count."""
         self._say_why(reason)
-        self._report_end(reason, code)
+        await self._report_end(reason, code)
         await self._generation.stop()
         await self._outbox.emptied(_LAST_WORDS_S)
         return 1
 
-    def _report_end(self, reason: str, code: str) -> None:
-        self._runner.abort("failed", f"Calculation ended with its session [{code}] {reason}")
+    async def _report_end(self, reason: str, code: str) -> None:
+        await self._runner.abort("failed", f"Calculation ended with its session [{code}] {reason}")
         self._outbox.put(Failed, reason=reason, code=code)
 
     def _say_why(self, reason: str) -> None:
@@ -234,7 +243,7 @@ class Agent:
     async def _restart(self) -> None:
         """Another generation in the place of this one, for the same session; the page stays."""
         async with self._changing:
-            self._runner.abort("canceled", _RESTARTED)
+            await self._runner.abort("canceled", _RESTARTED)
             report_executors(self._outbox, self._roster.take("", (), time.time()))
             await self._generation.make_way(list(self._notebooks.processes))
             # Nobody waits for it unless they have code to run: that would only be slowed.
@@ -282,10 +291,16 @@ class Agent:
     async def _adopt(self, adopt: Adopt) -> None:
         async with self._changing:
             self._profile.give(adopt.credentials)
-            await self._generation.adopt(adopt)
+            if self._adopted is None:
+                await self._generation.adopt(adopt)
+            # Repeated, it brings new keys; what the user has set since stays.
             self._adopted = adopt
         self._notebooks.adopt(adopt)
         self._outbox.put(Adopted, session_id=adopt.session_id)
+
+    def _keys(self) -> Mapping[str, str]:
+        """The session's own, for its outputs."""
+        return {} if self._adopted is None else self._adopted.credentials
 
     async def _tidy(self) -> None:
         while True:

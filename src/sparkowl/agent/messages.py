@@ -112,6 +112,8 @@ class DriverSpec:
     #: the server's own, which follows it where it goes; ``endpoint_url_s3`` where S3 is not the
     #: server's (empty: AWS's), and then only Athena is; ``addressing_style`` of S3.
     aws: Mapping[str, str] = field(default_factory=dict)
+    #: How long a calculation whose block has ended waits for a service to take its outputs.
+    upload_for_s: float = 0.0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

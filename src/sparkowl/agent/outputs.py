@@ -120,7 +120,8 @@ class Folded(Stream):
 class Outputs:
     """A calculation's outputs while it runs."""
 
-    def __init__(self, spool: Path, output_dir: Path, limit_bytes: int) -> None:
+    def __init__(self, spool: Path, output_dir: Path | None, limit_bytes: int) -> None:
+        """``output_dir``: None where somebody else takes them from the spool."""
         self._spool = spool
         self._output_dir = output_dir
         self._landing: Landing | None = None
@@ -142,7 +143,8 @@ class Outputs:
         for name, shape in (("stdout", Stream), ("stderr", Folded)):
             self._streams[name] = shape(self._spool / name, self._limit)
         try:
-            self._landing = Landing(self._output_dir)
+            if self._output_dir is not None:
+                self._landing = Landing(self._output_dir)
         except OSError as error:
             self._remember(error)
         for name in self._streams:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sparkowl.agent.calculation import KILL_AFTER_S, Calculation, outcome_of
 from sparkowl.agent.cells import Cells, WaitingCell
 from sparkowl.agent.channel import Channel
 from sparkowl.agent.driver import Driver
@@ -25,7 +26,8 @@ from sparkowl.agent.leftovers import Leftovers
 from sparkowl.agent.messages import Ended, Outcome, Progress, Run, Started
 from sparkowl.agent.outbox import Outbox
 from sparkowl.agent.outputs import Outputs
-from sparkowl.agent.spark import SparkLine, SparkUnreachable, Stages
+from sparkowl.agent.spark import SparkLine, SparkUnreachable
+from sparkowl.agent.uploads import Carrier, Upload
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +38,12 @@ _START_REPORT_AFTER_S: Final = 0.02
 #: see its job fail, and might go on with the next one.
 _JOBS_AFTER_S: Final = 0.3
 _GROUP_AFTER_S: Final = 10.0
-_KILL_AFTER_S: Final = 20.0
 #: How long Spark may take to let go of its jobs after the block has ended. Not for ever: a thread
 #: of the user may sit in a call for good reasons (a stream's ``awaitTermination``).
 _JOBS_GONE_WITHIN_S: Final = 3.0
 #: A JVM that was killed hangs up on the block before its end can be seen, which comes with that of
 #: its last thread.
 _LOSS_SEEN_WITHIN_S: Final = 5.0
-_REASON_LIMIT: Final = 500
 _OK: Final = {"status": "ok"}
 _NEVER_SENT: Final = "The notebook's page went away before it ran the cell."
 
@@ -67,6 +67,7 @@ class Runner:
         tell: Callable[[Progress], None],
         spool: Path,
         limit_bytes: int,
+        carrier: Carrier,
     ) -> None:
         self._cells = cells
         self._outbox = outbox
@@ -74,11 +75,14 @@ class Runner:
         self._tell = tell
         self._spool = spool
         self._limit_bytes = limit_bytes
+        self._carrier = carrier
+        #: Those that may be under way still, though their calculations have ended.
+        self._uploads: list[Upload] = []
         self._seen: set[str] = set()
         self._waiting: asyncio.Queue[Run] = asyncio.Queue()
         #: Those that shall not run, with what is said of it in their end.
         self._cancelled: dict[str, str] = {}
-        self._current: _Calculation | None = None
+        self._current: Calculation | None = None
         #: How many blocks have ended...
         self.ended = 0
         #: ...and when the last one did, by the monotonic clock; 0: none has.
@@ -132,7 +136,7 @@ class Runner:
             self._cancelled[calculation_id] = reason
 
     @property
-    def running(self) -> _Calculation | None:
+    def running(self) -> Calculation | None:
         """The calculation that is the kernel's now."""
         return self._current
 
@@ -142,26 +146,49 @@ class Runner:
             run = await self._waiting.get()
             self._current = self._begin(run)
             if run.calculation_id in self._cancelled:
-                self._end(self._current, "canceled", self._cancelled[run.calculation_id])
+                self._current.cancel_asked.set()
+                await self._end(self._current, "canceled", self._cancelled[run.calculation_id])
             else:
                 await self._run(self._current, engine)
 
-    def _begin(self, run: Run) -> _Calculation:
-        outputs = Outputs(self._spool / run.calculation_id, Path(run.output_dir), self._limit_bytes)
-        return _Calculation(run, outputs, self._cells.take(run.calculation_id))
+    def _begin(self, run: Run) -> Calculation:
+        spool = self._spool / run.calculation_id
+        folder = Path(run.output_dir) if run.output_dir else None
+        outputs = Outputs(spool, folder, self._limit_bytes)
+        upload = None
+        if folder is None:
+            upload = Upload(self._carrier, spool, run.output_uri, run.encryption)
+            self._uploads = [one for one in self._uploads if not one.done] + [upload]
+        return Calculation(run, outputs, upload, self._cells.take(run.calculation_id))
 
-    def abort(self, outcome: Outcome, reason: str) -> None:
+    async def abort(self, outcome: Outcome, reason: str) -> None:
         """The engine is going: end what runs and what waits, with what is there of its outputs."""
-        if self._current is not None and self._current.cancel_asked.is_set():
+        ending = []
+        if self._current is not None:
             # It held out until the kernel was killed: for its caller it was stopped all the same.
-            self._end(self._current, "canceled", "")
-        elif self._current is not None:
-            self._end(self._current, outcome, reason)
+            stopped = self._current.cancel_asked.is_set()
+            self._current.close("canceled" if stopped else outcome, "" if stopped else reason)
+            ending.append(self._current)
         while not self._waiting.empty():
-            self._end(self._begin(self._waiting.get_nowait()), outcome, reason)
+            waiting = self._begin(self._waiting.get_nowait())
+            waiting.close(outcome, reason)
+            ending.append(waiting)
+        await self._part([one.upload for one in ending if one.upload is not None])
+        for calculation in ending:
+            # What a service did not take in this moment is in the spool.
+            self._report(calculation, *calculation.ended(calculation.outputs.trouble))
         self._refuse(lambda _cell: True, reason if outcome == "canceled" else "")
 
-    async def _run(self, calculation: _Calculation, engine: Engine) -> None:
+    async def close(self) -> None:
+        """The driver ends: what is not uploaded by now is left to the server."""
+        await self._part(self._uploads)
+        for upload in self._uploads:
+            await upload.dropped()
+
+    async def _part(self, uploads: Sequence[Upload]) -> None:
+        await asyncio.gather(*(upload.parted() for upload in uploads))
+
+    async def _run(self, calculation: Calculation, engine: Engine) -> None:
         helpers = [
             asyncio.create_task(self._watch_progress(calculation, engine.spark), name="progress"),
             asyncio.create_task(self._cancel_when_asked(calculation, engine), name="cancel"),
@@ -174,17 +201,17 @@ class Runner:
             for helper in helpers:
                 helper.cancel()
         if reply is None:
-            self._end(calculation, "canceled", _NEVER_SENT)
+            await self._end(calculation, "canceled", _NEVER_SENT)
         elif calculation.cancel_asked.is_set():
             await _until_no_job_is_left(engine.spark)
-            self._end(calculation, "canceled", "")
+            await self._end(calculation, "canceled", "")
         else:
-            outcome, reason = _outcome(calculation.error or reply)
+            outcome, reason = outcome_of(calculation.error or reply)
             if outcome == "failed":
                 await self._failed(calculation, engine)
-            self._end(calculation, outcome, reason)
+            await self._end(calculation, outcome, reason)
 
-    async def _failed(self, calculation: _Calculation, engine: Engine) -> None:
+    async def _failed(self, calculation: Calculation, engine: Engine) -> None:
         if not await engine.spark.answers():
             # The block's own complaint is the consequence. With the loss this is cancelled.
             await asyncio.sleep(_LOSS_SEEN_WITHIN_S)
@@ -192,7 +219,7 @@ class Runner:
         if cell is not None and cell.stop_on_error:
             self._refuse(lambda other: other.client == cell.client)
 
-    async def _executed(self, calculation: _Calculation, channel: Channel) -> dict[str, Any] | None:
+    async def _executed(self, calculation: Calculation, channel: Channel) -> dict[str, Any] | None:
         """The kernel's reply when it is done with the block; None: the page did not send it."""
 
         def hear(kind: str, content: dict[str, Any]) -> None:
@@ -204,16 +231,19 @@ class Runner:
         came = await channel.overhear(cell.msg_id, hear, send=lambda: cell.tell(run=True))
         return dict(_OK) if came else None
 
-    def _end(self, calculation: _Calculation, outcome: Outcome, reason: str) -> None:
+    async def _end(self, calculation: Calculation, outcome: Outcome, reason: str) -> None:
         log.info("calculation %s: block over", calculation.run.calculation_id)
-        calculation.outputs.close()
+        calculation.close(outcome, reason)
+        trouble = calculation.outputs.trouble
+        if calculation.upload is not None:
+            trouble = await calculation.upload.stored(calculation.cancel_asked) or trouble
         log.info("calculation %s: outputs in place", calculation.run.calculation_id)
-        if not calculation.outputs.trouble:
+        self._report(calculation, *calculation.ended(trouble))
+
+    def _report(self, calculation: Calculation, outcome: Outcome, reason: str) -> None:
+        if calculation.upload is None and not calculation.outputs.trouble:
             # What the links point to stays; the spool would only double it.
             self._leftovers.remove(self._spool / calculation.run.calculation_id)
-        elif outcome != "canceled":
-            own = f"{reason.rstrip('.')}. " if outcome == "failed" and reason else ""
-            outcome, reason = "failed", own + calculation.outputs.trouble
         if calculation.cell is not None:
             calculation.cell.tell(run=False)  # where it was not let through
         self._current = None
@@ -230,7 +260,7 @@ class Runner:
             began_at=calculation.began_at,
         )
 
-    def _hear(self, calculation: _Calculation, kind: str, content: dict[str, Any]) -> None:
+    def _hear(self, calculation: Calculation, kind: str, content: dict[str, Any]) -> None:
         outputs = calculation.outputs
         match kind:
             case "stream":
@@ -246,7 +276,7 @@ class Runner:
             case "status" if content["execution_state"] == "busy":
                 self._began(calculation)
 
-    def _began(self, calculation: _Calculation) -> None:
+    def _began(self, calculation: Calculation) -> None:
         """Report the start, unless the end follows at once and brings it along."""
         calculation.began_at = time.time()
         calculation.report_start = asyncio.get_running_loop().call_later(
@@ -258,7 +288,7 @@ class Runner:
             ),
         )
 
-    async def _watch_progress(self, calculation: _Calculation, spark: SparkLine) -> None:
+    async def _watch_progress(self, calculation: Calculation, spark: SparkLine) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             calculation.outputs.refresh()
@@ -266,7 +296,7 @@ class Runner:
                 percent = calculation.stages.take(await spark.active_stages())
                 self._tell(Progress(calculation_id=calculation.run.calculation_id, percent=percent))
 
-    async def _cancel_when_asked(self, calculation: _Calculation, engine: Engine) -> None:
+    async def _cancel_when_asked(self, calculation: Calculation, engine: Engine) -> None:
         """Ask ever louder; ended by the end of the block."""
         await calculation.cancel_asked.wait()
         began = time.monotonic()
@@ -278,36 +308,10 @@ class Runner:
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await engine.spark.cancel_all_jobs()
             await asyncio.sleep(_LOOK_EVERY_S - _JOBS_AFTER_S)
-        seconds = int(_KILL_AFTER_S)
+        seconds = int(KILL_AFTER_S)
         engine.driver.give_up(
             f"A block did not stop within {seconds} s, so its Python kernel was killed.", "USER"
         )
-
-
-class _Calculation:
-    """The one that runs."""
-
-    def __init__(self, run: Run, outputs: Outputs, cell: WaitingCell | None) -> None:
-        self.run = run
-        self.outputs = outputs
-        #: The page's, where it is one of its cells.
-        self.cell = cell
-        self.stages = Stages()
-        #: When it was asked to stop at any price.
-        self._stop_at: float | None = None
-        self.cancel_asked = asyncio.Event()
-        self.error: dict[str, Any] | None = None
-        self.began_at = 0.0
-        self.report_start: asyncio.TimerHandle | None = None
-
-    def stop(self, *, for_good: bool) -> None:
-        if for_good and self._stop_at is None:
-            self._stop_at = time.monotonic()
-        self.cancel_asked.set()
-
-    @property
-    def may_hold_out(self) -> bool:
-        return self._stop_at is None or time.monotonic() - self._stop_at < _KILL_AFTER_S
 
 
 async def _until_no_job_is_left(spark: SparkLine) -> None:
@@ -317,11 +321,3 @@ async def _until_no_job_is_left(spark: SparkLine) -> None:
             while await spark.at_work():
                 await spark.cancel_all_jobs()
                 await asyncio.sleep(0.05)
-
-
-def _outcome(reply: dict[str, Any]) -> tuple[Outcome, str]:
-    if reply["status"] == "ok":
-        return "completed", ""
-    first_line = str(reply.get("evalue", "")).strip().split("\n")[0]
-    name = reply.get("ename", reply["status"])
-    return "failed", (f"{name}: {first_line}" if first_line else str(name))[:_REASON_LIMIT]

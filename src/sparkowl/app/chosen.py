@@ -5,20 +5,29 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from pydantic import SecretStr
 
 from sparkowl.access.audit import Audit
 from sparkowl.access.standing import Standing
+from sparkowl.agent.messages import Run
 from sparkowl.app.errors import StartError
+from sparkowl.clock import Clock
 from sparkowl.config import AUDIT_FILE, POSTMORTEMS, RateSection, RoleSection, Settings, users_of
+from sparkowl.domain import locations
 from sparkowl.domain.budget import Budget, Period
 from sparkowl.domain.conditions import BadPolicy
+from sparkowl.domain.encryption import Encrypting, Encryption
 from sparkowl.domain.limits import Limits, Quota
 from sparkowl.domain.policy import Policy, parse
 from sparkowl.domain.rates import Rate, Rates
 from sparkowl.domain.role import Role, Roles
+from sparkowl.domain.service import Keys, Service
+from sparkowl.domain.service_keys import KeySources
 from sparkowl.domain.step import Patience
 from sparkowl.http.admission import Admission
 from sparkowl.http.notebooks import NotebooksDoor
@@ -31,11 +40,21 @@ from sparkowl.launchers.jars import Jars
 from sparkowl.launchers.local import LocalSettings
 from sparkowl.launchers.packages import FOLDER, PipPackages
 from sparkowl.launchers.postmortem import Keep
+from sparkowl.objects.errors import ObjectError
+from sparkowl.objects.files import Files
+from sparkowl.objects.folder_storage import FolderStorage
+from sparkowl.objects.storage import Storage
 from sparkowl.operations import OPERATIONS, Context
 from sparkowl.operations.context import NotebookTerms
+from sparkowl.supervisor.means import SessionKeys
 from sparkowl.supervisor.pool import PoolSize
+from sparkowl.supervisor.session_keys import DerivedKeys
+from sparkowl.supervisor.unsent import Bounds, Unsent
 
 log = logging.getLogger(__name__)
+
+#: In the data directory: outputs that an S3 service has not taken yet.
+UNSENT: Final = "unsent"
 
 
 def limits(settings: Settings) -> Limits:
@@ -161,6 +180,102 @@ def patience(settings: Settings) -> Patience:
     )
 
 
+def service(settings: Settings) -> Service | None:
+    """The S3 service that objects are in; None: they are in folders."""
+    asked = settings.objects
+    if asked.kind == "folders":
+        return None
+    return Service(
+        region=asked.region or settings.region,
+        endpoint=None if asked.endpoint is None else asked.endpoint.rstrip("/"),
+        path_style=asked.path_style,
+        keys=_keys(asked.access_key_id, asked.secret_access_key),
+    )
+
+
+def encrypting(settings: Settings) -> Encrypting:
+    """What becomes of workgroups whose results are to be encrypted."""
+    objects = settings.objects
+    return Encrypting(service=objects.kind == "s3", disk=objects.encrypted_disk)
+
+
+def storage(service: Service | None, files: Files | None) -> Storage:
+    if service is None:
+        assert files is not None
+        return FolderStorage(files)
+    # Imported here: obstore and boto3 are not for those who have folders.
+    from sparkowl.objects.s3_storage import S3Storage
+
+    return S3Storage(service)
+
+
+def unsent(settings: Settings, storage: Storage, clock: Clock) -> Unsent | None:
+    objects = settings.objects
+    if objects.kind == "folders":
+        return None
+    bounds = Bounds(
+        age=timedelta(days=objects.unsent_days), size_bytes=objects.unsent_mb * 1024 * 1024
+    )
+    return Unsent(settings.data_dir / UNSENT, storage, clock, bounds)
+
+
+def key_sources(settings: Settings) -> KeySources | None:
+    """Whence sessions have keys; None: not from the settings."""
+    objects = settings.objects
+    if objects.kind == "folders":
+        return None
+    return KeySources(
+        roles=frozenset(arn for arn, one in settings.roles.items() if one.access_key_id),
+        unmapped=settings.unmapped_role.access_key_id is not None,
+        assumes=objects.assume_roles,
+        default=objects.session_access_key_id is not None,
+    )
+
+
+def session_keys(settings: Settings, clock: Clock, key: bytes) -> SessionKeys:
+    """What sessions sign with; ``key`` is what their keys are derived from where the server itself
+    keeps the objects."""
+    asked, chosen = settings.objects, service(settings)
+    if chosen is None:
+        return DerivedKeys(key)
+    # Imported here: boto3 is not for those who have folders.
+    from sparkowl.supervisor.service_keys import ServiceKeys, TokenService
+
+    tokens = TokenService(region=chosen.region, endpoint=asked.sts_endpoint, keys=chosen.keys)
+    by_role = {
+        arn: keys
+        for arn, one in settings.roles.items()
+        if (keys := _keys(one.access_key_id, one.secret_access_key)) is not None
+    }
+    own = settings.unmapped_role
+    return ServiceKeys(
+        clock,
+        by_role=by_role,
+        unmapped=_keys(own.access_key_id, own.secret_access_key),
+        assume=tokens.assume if asked.assume_roles else None,
+        default=_keys(asked.session_access_key_id, asked.session_secret_access_key),
+    )
+
+
+def _keys(key_id: str | None, secret: SecretStr | None) -> Keys | None:
+    if key_id is None or secret is None:
+        return None
+    return Keys(key_id, secret.get_secret_value())
+
+
+async def upload(storage: Storage, run: Run, contents: Mapping[str, bytes]) -> str:
+    """What a make-believe driver's outputs become: nothing of them is kept from the server."""
+    encryption = None
+    if run.encryption:
+        encryption = Encryption(run.encryption["option"], run.encryption.get("kms_key"))
+    try:
+        for name, content in contents.items():
+            await storage.put(locations.parse(f"{run.output_uri}/{name}"), content, encryption)
+    except ObjectError as error:
+        return f"The calculation's output could not be stored: {error}"
+    return ""
+
+
 def notebooks(settings: Settings, key: bytes, url: str) -> NotebookTerms:
     """``url``: where the server listens."""
     asked = settings.notebooks
@@ -206,9 +321,17 @@ def local(
 ) -> LocalSettings:
     """What drivers on this machine have in common."""
     driver, data_dir = settings.driver, settings.data_dir
+    chosen = service(settings)
+    aws = {"region": settings.region, "addressing_style": "path"}
+    if chosen is not None:
+        aws = {
+            "region": chosen.region,
+            "endpoint_url_s3": chosen.endpoint or "",
+            "addressing_style": "path" if chosen.path_style else "virtual",
+        }
     return LocalSettings(
         drivers_dir=data_dir / "drivers",
-        buckets_dir=data_dir / "buckets",
+        buckets_dir=data_dir / "buckets" if settings.objects.kind == "folders" else None,
         data_dir=data_dir,
         hidden=tuple(
             file.absolute() for file in (settings.config, settings.audit.file) if file is not None
@@ -228,8 +351,9 @@ def local(
         writable=driver.writable,
         user=driver.user,
         users=runners,
-        aws={"region": settings.region, "addressing_style": "path"},
-        s3=_s3(settings),
+        aws=aws,
+        # Without the server's own keys.
+        s3=None if chosen is None else replace(chosen, keys=None),
         sparks=_versions(registered),
         glue=settings.catalog.kind == "glue",
         keep=Keep(
@@ -237,6 +361,7 @@ def local(
             drivers=driver.postmortems,
             size_bytes=driver.postmortems_mb * 1024 * 1024,
         ),
+        upload_for_s=settings.objects.upload_for_s,
     )
 
 
@@ -261,24 +386,13 @@ def jars(settings: Settings, registered: Mapping[str, Environment]) -> Jars:
     return Jars(
         cache_dir=settings.cache_dir,
         folder=settings.jars.folder,
-        always=() if _s3(settings) is None else (s3a.NAME,),
+        always=() if settings.objects.kind == "folders" else (s3a.NAME,),
         sparks=_versions(registered),
     )
 
 
 def _versions(registered: Mapping[str, Environment]) -> dict[str, str]:
     return {name: found.spark_version for name, found in registered.items()}
-
-
-def _s3(settings: Settings) -> s3a.Service | None:
-    asked = settings.objects
-    if asked.kind != "s3":
-        return None
-    return s3a.Service(
-        endpoint=asked.endpoint,
-        region=asked.region or settings.region,
-        path_style=asked.path_style,
-    )
 
 
 def registered(settings: Settings, data_dir: Path) -> dict[str, Environment]:

@@ -15,7 +15,7 @@ from sparkowl.objects.sharing import share, unshare
 log = logging.getLogger(__name__)
 
 
-def open_ways(settings: Settings, files: Files, runners: users.Users | None) -> None:
+def open_ways(settings: Settings, files: Files | None, runners: users.Users | None) -> None:
     """Open to the users of drivers what is theirs, and close it again when there are none."""
     if runners is not None:
         # From here on the modes of new files count: the folder does not hide them any more.
@@ -23,8 +23,9 @@ def open_ways(settings: Settings, files: Files, runners: users.Users | None) -> 
         data_dir = settings.data_dir
         passable = (settings.cache_dir, *engines.folders(data_dir))
         users.open_way(data_dir, data_dir / "drivers", passable, runners.group)
-        share(files.root, runners.group)
-    elif unshare(files.root):
+        if files is not None:
+            share(files.root, runners.group)
+    elif files is not None and unshare(files.root):
         settings.data_dir.chmod(0o700)
 
 
@@ -40,6 +41,12 @@ def others_allowed(settings: Settings, isolation: Isolation) -> bool:
             + " Move it, or let others pass (chmod o+x), or name another user."
         )
     guarded = [arn for arn, role in settings.every_role().items() if role.buckets is not None]
+    if guarded and settings.objects.kind == "s3":
+        raise StartError(
+            f"The buckets of role {guarded[0]} cannot be enforced: which buckets a session reaches "
+            "is decided by the S3 service, by the policy of the session's keys. Take `buckets` out "
+            "of the role."
+        )
     if guarded and not isolation.guards_paths:
         raise StartError(
             f"The buckets of role {guarded[0]} cannot be enforced: {isolation.in_force}. Without "

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from sparkowl.app import chosen, isolation, process
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
 from sparkowl.config import Settings
-from sparkowl.domain import session_key, workgroup
+from sparkowl.domain import locations, session_key, workgroup
 from sparkowl.domain.arns import Account
 from sparkowl.domain.ids import new_server_id
 from sparkowl.domain.notebook import LARGEST
@@ -42,25 +43,28 @@ from sparkowl.launchers.fake import FakeLauncher
 from sparkowl.launchers.local import LocalLauncher
 from sparkowl.launchers.users import Users
 from sparkowl.objects.download import Web
-from sparkowl.objects.errors import BucketAlreadyExists, ObjectError
+from sparkowl.objects.errors import ObjectError, StorageUnreachable
 from sparkowl.objects.files import Files
+from sparkowl.objects.storage import Storage
 from sparkowl.objects.uploads import Uploads
 from sparkowl.operations import Context
 from sparkowl.s3.door import S3Door
+from sparkowl.s3.elsewhere import Elsewhere
 from sparkowl.store import Store, workgroups
 from sparkowl.store.engine import UnusableDatabase, name_of
 from sparkowl.store.signals import Signals, open_signals
 from sparkowl.supervisor.links import Links
 from sparkowl.supervisor.means import Means
-from sparkowl.supervisor.outputs import split_uri
 from sparkowl.supervisor.servers import ServerElsewhere, Servers, here, lives
-from sparkowl.supervisor.session_keys import DerivedKeys
 from sparkowl.supervisor.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 #: A multipart upload that nobody touched this long is forgotten.
 UPLOADS_LAST: Final = timedelta(days=7)
+
+#: A service that was away at the start is looked at this often.
+BUCKET_AGAIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,8 @@ class Running:
     url: str
     credentials: credentials.Credentials
     store: Store
-    files: Files
+    #: The buckets' folders; None: they are in an S3 service.
+    files: Files | None
     launcher: Launcher
 
 
@@ -79,7 +84,9 @@ class _Opened:
     """What lies in the data directory."""
 
     keys: credentials.Credentials
-    files: Files
+    #: None: buckets are in an S3 service.
+    files: Files | None
+    storage: Storage
     store: Store
     signals: Signals
     audit: Audit
@@ -134,6 +141,7 @@ async def serve(
                 process.background(supervisor.run(), "supervisor", stop),
                 process.answering(asgi, listener, allowed),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
+                process.background(_bucket_made(settings, opened, clock), "bucket", stop),
             ):
                 announcement.make()
                 ready(
@@ -160,7 +168,9 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
     """Keys, buckets, database and audit log; closed at the end."""
     try:
         keys = credentials.load_or_create(data_dir)
-        files = Files(data_dir / "buckets", data_dir / "staging")
+        service = chosen.service(settings)
+        files = None if service else Files(data_dir / "buckets", data_dir / "staging")
+        storage = chosen.storage(service, files)
         registered = chosen.registered(settings, data_dir)
         runners = chosen.posix_users(settings)
         isolation.open_ways(settings, files, runners)
@@ -183,6 +193,7 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         yield _Opened(
             keys=keys,
             files=files,
+            storage=storage,
             store=store,
             signals=signals,
             audit=audit,
@@ -197,7 +208,7 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
 
 def _launcher(settings: Settings, opened: _Opened, links: Links, url: str) -> Launcher:
     if settings.launcher == "fake":
-        return FakeLauncher(links.serve)
+        return FakeLauncher(links.serve, upload=partial(chosen.upload, opened.storage))
     local = chosen.local(settings, opened.registered, opened.runners)
     if local.keep is not None:
         postmortem.prune(local.keep)
@@ -219,7 +230,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
 
     ``others``: whether principals beside the holder of the first key are let in.
     """
-    keys, files, store = opened.keys, opened.files, opened.store
+    keys, files, storage, store = opened.keys, opened.files, opened.storage, opened.store
     limits, budgets, roles = (
         chosen.limits(settings),
         chosen.budgets(settings),
@@ -233,7 +244,10 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         clock=clock,
         launcher=launcher,
         links=links,
+        storage=storage,
         files=files,
+        unsent=chosen.unsent(settings, storage, clock),
+        session_keys=chosen.session_keys(settings, clock, keys.key_for(session_key.PURPOSE)),
         download=Web(limit_s=settings.notebooks.download_s, largest=LARGEST),
         sparks=sparks,
         patience=chosen.patience(settings),
@@ -243,7 +257,6 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         packages=packages,
         jars=chosen.jars(settings, opened.registered),
         roles=roles,
-        session_keys=DerivedKeys(keys.key_for(session_key.PURPOSE)),
         jupyter_ahead=settings.notebooks.ahead,
     )
     supervisor = Supervisor(
@@ -260,12 +273,14 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         paging_key=keys.key_for("paging"),
         wake=supervisor.wake,
         room=launcher.room,
-        files=files,
+        storage=storage,
         notebooks=chosen.notebooks(settings, keys.key_for("notebooks"), url),
         calculations_on=chosen.calculations_on(settings),
         budgets=budgets,
         roles=roles,
         with_packages=packages.work_groups,
+        encrypting=chosen.encrypting(settings),
+        key_sources=chosen.key_sources(settings),
     )
     in_sessions = SessionKeys(
         store, clock, keys.key_for(session_key.PURPOSE), context.account, roles
@@ -277,7 +292,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     bodies = InFlight(settings.http.bodies_bytes)
     asgi = Server(
         AthenaDoor(context, keyring, opened.audit, chosen.rates(settings), bodies, body_limit),
-        S3Door(files, keyring, opened.audit, clock, settings.region),
+        _objects_door(settings, opened, keyring, clock),
         DriversDoor(links),
         DriverNotebooks(context, links, bodies),
         chosen.notebooks_door(
@@ -291,6 +306,16 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     return supervisor, asgi
 
 
+def _objects_door(
+    settings: Settings, opened: _Opened, keyring: Keyring, clock: Clock
+) -> S3Door | Elsewhere:
+    service = chosen.service(settings)
+    if service is not None:
+        return Elsewhere(service.url)
+    assert opened.files is not None
+    return S3Door(opened.files, keyring, opened.audit, clock, settings.region)
+
+
 async def _joined(servers: Servers) -> int:
     try:
         return await servers.join()
@@ -300,15 +325,15 @@ async def _joined(servers: Servers) -> int:
 
 async def _prepare(opened: _Opened, settings: Settings, clock: Clock, *, peers: int) -> None:
     """What a new account has: its workgroups, and a bucket for results."""
-    await asyncio.to_thread(_clear_abandoned, opened.files, clock.now(), peers=peers)
-    bucket, _ = split_uri(settings.output_location)
-    if bucket not in opened.files.buckets():
-        try:
-            # A server that starts at the same moment may be faster.
-            with suppress(BucketAlreadyExists):
-                await asyncio.to_thread(opened.files.create_bucket, bucket)
-        except ObjectError as error:
-            raise StartError(f"output_location {settings.output_location}: {error}") from error
+    if opened.files is not None:
+        await asyncio.to_thread(_clear_abandoned, opened.files, clock.now(), peers=peers)
+    try:
+        await opened.storage.ensure_bucket(locations.parse(settings.output_location).bucket)
+    except StorageUnreachable as error:
+        # Sessions outlive an outage, so it must not keep their server away.
+        log.warning("output_location %s not looked at: %s", settings.output_location, error)
+    except ObjectError as error:
+        raise StartError(f"output_location {settings.output_location}: {error}") from error
 
     def write(tx: Connection) -> None:
         for group in workgroup.built_in(clock.now()):
@@ -323,6 +348,21 @@ def _clear_abandoned(files: Files, now: datetime, *, peers: int) -> None:
     and so may the requests of servers beside this one."""
     files.clear_abandoned(now - UPLOADS_LAST if peers else now)
     Uploads(files).clear_abandoned(now - UPLOADS_LAST)
+
+
+async def _bucket_made(settings: Settings, opened: _Opened, clock: Clock) -> None:
+    """A service that was away at the start has the bucket for results when it is back."""
+    bucket = locations.parse(settings.output_location).bucket
+    while True:
+        try:
+            await opened.storage.ensure_bucket(bucket)
+        except StorageUnreachable:
+            await clock.wait(asyncio.Event(), BUCKET_AGAIN_S)
+        except (ObjectError, OSError) as error:
+            log.warning("output_location %s: %s", settings.output_location, error)
+            return
+        else:
+            return
 
 
 async def _upkeep(settings: Settings, supervisor: Supervisor, opened: _Opened) -> None:

@@ -14,7 +14,7 @@ import typer
 from sparkowl.cli.clients import IN_THE_WAY
 from sparkowl.cli.options import DataDir, err, fail, settings
 from sparkowl.cli.owned import acting, read
-from sparkowl.relay.endpoint import running_url
+from sparkowl.relay.endpoint import elsewhere, running_url
 
 if TYPE_CHECKING:  # what costs half a second to import is imported where it is used
     from sparkowl.access.register import NewKey
@@ -237,7 +237,7 @@ def _export(chosen: Settings, made: NewKey) -> None:
     print(f"unset {' '.join(IN_THE_WAY)}")
     url = running_url(chosen.data_dir)
     values = {
-        **({} if url is None else {"AWS_ENDPOINT_URL": url}),
+        **({} if url is None else {"AWS_ENDPOINT_URL": url, **elsewhere(chosen)}),
         "AWS_ACCESS_KEY_ID": made.id,
         "AWS_SECRET_ACCESS_KEY": made.secret,
         "AWS_DEFAULT_REGION": chosen.region,

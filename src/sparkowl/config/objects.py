@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from sparkowl.config.section import Section
+from sparkowl.config.section import Positive, Section
 
 
 class ObjectsSection(Section):
@@ -41,6 +41,21 @@ class ObjectsSection(Section):
     sts_endpoint: str | None = Field(None, pattern=r"^https?://[^/\s]+/?$")
     """URL of the token service. Unset: AWS's."""
 
+    encrypted_disk: bool = False
+    """Folders only: the operator's word that the data directory is on an encrypted disk. Then
+    workgroups whose results are to be encrypted by SSE_S3 may start sessions."""
+
+    upload_for_s: Positive = 12 * 3600
+    """Service only: how long a calculation that is over waits for the service to take its outputs.
+    Then it fails, and its outputs are tried again when its session ends."""
+
+    unsent_days: Positive = 7
+    """Service only: how long outputs that a driver left are kept for a service that does not take
+    them."""
+
+    unsent_mb: int = Field(1024, ge=1)
+    """Service only: how much of them is kept, in MiB; what comes then is given up."""
+
     @model_validator(mode="after")
     def _pairs(self) -> ObjectsSection:
         for whose in ("", "session_"):
@@ -55,7 +70,9 @@ class ObjectsSection(Section):
 
     @model_validator(mode="after")
     def _only_of_s3(self) -> ObjectsSection:
-        given = sorted(self.model_fields_set - {"kind"})
+        given = sorted(self.model_fields_set - {"kind", "encrypted_disk"})
         if self.kind == "folders" and given:
             raise ValueError(f'{given[0]} is only for kind = "s3"')
+        if self.kind == "s3" and self.encrypted_disk:
+            raise ValueError('encrypted_disk is only for kind = "folders"')
         return self

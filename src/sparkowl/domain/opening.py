@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from sparkowl.domain import web
+from sparkowl.domain import locations, web
 from sparkowl.domain.errors import InvalidRequest
+from sparkowl.domain.locations import Location
 from sparkowl.domain.notebook import LONGEST_NAME, NOTEBOOK_VERSIONS, SUFFIX
 from sparkowl.domain.web import WebAddress
 
@@ -24,7 +25,6 @@ _PLACE: Final = "EngineConfiguration.AdditionalConfigs"
 FILE_MEMBER: Final = f"{_PLACE}.{FILE}"
 ID_MEMBER: Final = f"{_PLACE}.{ID}"
 
-_S3: Final = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 #: What a name must not have, and what no page can show.
 _NOT_IN_NAMES: Final = re.compile(r"[/:\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -33,16 +33,11 @@ _NOT_IN_NAMES: Final = re.compile(r"[/:\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 class S3File:
     """An object that becomes a notebook."""
 
-    bucket: str
-    key: str
-
-    @property
-    def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+    place: Location
 
     @property
     def name(self) -> str:
-        return _name(self.key.rpartition("/")[2])
+        return _name(self.place.key.rpartition("/")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +85,15 @@ def file_of(uri: str) -> S3File | WebFile:
         address = _web(uri)
         _require_suffix(unquote(address.path))
         return WebFile(address)
-    match = _S3.fullmatch(uri)
-    if match is None:
+    try:
+        place = locations.parse_object(uri)
+    except ValueError:
         raise InvalidRequest(
             f"{FILE_MEMBER} must be of the form s3://bucket/key{SUFFIX} or "
             f"https://host/path{SUFFIX}."
-        )
-    _require_suffix(match["key"])
-    return S3File(match["bucket"], match["key"])
+        ) from None
+    _require_suffix(place.key)
+    return S3File(place)
 
 
 def _require_suffix(path: str) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sparkowl.domain import engine, opening
+from sparkowl.domain import encryption, engine, opening
 from sparkowl.domain.calculation import (
     CANCELED_REASON,
     SESSION_TERMINATED_REASON,
@@ -22,6 +22,7 @@ from sparkowl.domain.calculation import (
 )
 from sparkowl.domain.calculation import Event as CalculationEvent
 from sparkowl.domain.calculation import State as CalculationState
+from sparkowl.domain.encryption import Encryption
 from sparkowl.domain.errors import IllegalTransition, InvalidRequest
 from sparkowl.domain.ids import NotebookId, ServerId, SessionId
 from sparkowl.domain.reason import Code, code_in, explain
@@ -176,6 +177,11 @@ class Session:
     def execution_role(self) -> str | None:
         """The ARN that was asked for, or that its workgroup gave it."""
         return self.request.get("ExecutionRole") or None
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """How its outputs are encrypted, as its workgroup had it when it started."""
+        return encryption.of(self.request.get("EncryptionConfiguration"))
 
     @property
     def working_directory(self) -> str:

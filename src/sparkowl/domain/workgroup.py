@@ -9,7 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sparkowl.domain import engine, opening
+from sparkowl.domain import encryption, engine, opening
+from sparkowl.domain.encryption import Encryption
 from sparkowl.domain.engine import SPARK_ENGINES
 from sparkowl.domain.errors import InvalidRequest
 
@@ -62,6 +63,12 @@ class WorkGroup:
         """Where outputs go, without a final slash; None: the server's default."""
         location = self.configuration.get("ResultConfiguration", {}).get("OutputLocation")
         return location.rstrip("/") if location else None
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """How outputs are to be encrypted."""
+        result = self.configuration.get("ResultConfiguration", {})
+        return encryption.of(result.get("EncryptionConfiguration"))
 
 
 def require_enabled(work_group: WorkGroup) -> None:
@@ -177,11 +184,10 @@ def _check(work_group: WorkGroup) -> None:
             f"ResultConfiguration.OutputLocation has {len(location)} characters; at most "
             f"{_LOCATION_LENGTH} are allowed."
         )
-    encryption = result.get("EncryptionConfiguration", {})
-    if encryption.get("EncryptionOption", "SSE_S3") != "SSE_S3" and not encryption.get("KmsKey"):
+    asked = work_group.encryption
+    if asked is not None and asked.option != encryption.SSE_S3 and not asked.kms_key:
         raise InvalidRequest(
-            "ResultConfiguration.EncryptionConfiguration.KmsKey is required for "
-            f"{encryption['EncryptionOption']}."
+            f"ResultConfiguration.EncryptionConfiguration.KmsKey is required for {asked.option}."
         )
     if work_group.is_spark:
         defaults = configuration.get("EngineConfiguration", {})

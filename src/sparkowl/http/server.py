@@ -13,6 +13,7 @@ from sparkowl.http.driver_notebooks import is_notebook
 from sparkowl.http.drivers import PREFIX as DRIVERS
 from sparkowl.http.notebook_paths import is_notebooks
 from sparkowl.s3.door import S3Door
+from sparkowl.s3.elsewhere import Elsewhere
 from sparkowl.s3.hosts import bucket_named
 
 #: An underscore cannot begin a bucket's name, so our own paths hide no bucket.
@@ -25,7 +26,7 @@ class Server:
     def __init__(
         self,
         athena: ASGIApp,
-        s3: S3Door,
+        s3: S3Door | Elsewhere,
         drivers: ASGIApp,
         driver_notebooks: ASGIApp,
         notebooks: ASGIApp,

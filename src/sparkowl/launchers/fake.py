@@ -30,6 +30,8 @@ from sparkowl.launchers.base import (
 
 #: Hands the driver's end of a link to the server, which serves it until it closes.
 Dial = Callable[[DriverId, str, "FakeChannel"], Awaitable[None]]
+#: Puts outputs where a Run wants them uploaded to: why that cannot be, or nothing.
+Upload = Callable[[Run, Mapping[str, bytes]], Awaitable[str]]
 
 
 @dataclass(slots=True)
@@ -79,10 +81,13 @@ class FakeChannel:
 class FakeLauncher:
     """A launcher without a place to launch to."""
 
-    def __init__(self, dial: Dial, beside: FakeLauncher | None = None) -> None:
+    def __init__(
+        self, dial: Dial, beside: FakeLauncher | None = None, upload: Upload | None = None
+    ) -> None:
         """``beside``: another server's, on the same machine; both find each other's drivers."""
         self.knobs = Knobs()
         self._dial = dial
+        self._upload = upload or _nowhere
         self._drivers: dict[str, _FakeDriver] = {} if beside is None else beside._drivers
         #: How often a launch was asked for.
         self.launches = 0
@@ -115,7 +120,7 @@ class FakeLauncher:
         self.last = spec
         if self.knobs.launch_error is not None:
             raise LaunchError(self.knobs.launch_error)
-        driver = _FakeDriver(spec, self.knobs, self._dial)
+        driver = _FakeDriver(spec, self.knobs, self._dial, self._upload)
         self._drivers[spec.driver_id] = driver
         driver.start()
         return json.dumps({"v": 1, "fake": spec.driver_id})
@@ -222,7 +227,8 @@ class FakeLauncher:
 
 
 class _FakeDriver:
-    def __init__(self, spec: LaunchSpec, knobs: Knobs, dial: Dial) -> None:
+    def __init__(self, spec: LaunchSpec, knobs: Knobs, dial: Dial, upload: Upload) -> None:
+        self._upload = upload
         self.alive = True
         self.adopted: Adopt | None = None
         self._spec = spec
@@ -411,10 +417,22 @@ class _FakeDriver:
             self.spool[run.calculation_id] = written
             self._end(run.calculation_id, "failed", "The output could not be stored.")
             return
+        if run.output_uri:
+            self._spawn(self._uploaded(run, written, outcome, reason))
+            return
         folder = Path(run.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in written.items():
             (folder / name).write_bytes(content)
+        self._end(run.calculation_id, outcome, reason)
+
+    async def _uploaded(
+        self, run: Run, written: dict[str, bytes], outcome: Outcome, reason: str
+    ) -> None:
+        trouble = await self._upload(run, written)
+        if trouble:
+            self.spool[run.calculation_id] = written
+            outcome, reason = "failed", trouble
         self._end(run.calculation_id, outcome, reason)
 
     def _end(self, calculation_id: str, outcome: Outcome, reason: str) -> None:
@@ -439,6 +457,10 @@ class _FakeDriver:
 
     def _say(self, fact: messages.Fact) -> None:
         self._channel.to_server.put_nowait(messages.encode(fact))
+
+
+async def _nowhere(run: Run, contents: Mapping[str, bytes]) -> str:
+    return "The output could not be stored."
 
 
 _: type[Launcher] = FakeLauncher

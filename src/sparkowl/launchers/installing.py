@@ -28,6 +28,7 @@ OLDEST: Final = (3, 11)
 #: dependencies.
 AGENT: Final = (
     "ipykernel>=7.4",
+    "obstore>=0.12",
     "jupyter-client>=8.10",
     "websockets>=15",
     "jupyter-server>=2.21",

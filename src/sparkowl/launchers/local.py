@@ -23,6 +23,7 @@ from sparkowl.agent.messages import Confinement, DriverSpec, RunAs
 from sparkowl.domain import formats
 from sparkowl.domain.ids import DriverId
 from sparkowl.domain.role import Role
+from sparkowl.domain.service import Service
 from sparkowl.launchers import groups, host, jars, postmortem, processes, remains, s3a
 from sparkowl.launchers.base import (
     Isolation,
@@ -55,8 +56,8 @@ class LocalSettings:
 
     #: Folder of the drivers' own folders.
     drivers_dir: Path
-    #: Root of the buckets' folders; drivers may write there.
-    buckets_dir: Path
+    #: Root of the buckets' folders; drivers may write there. None: buckets are in a service.
+    buckets_dir: Path | None
     #: The server's folder, which drivers must not see.
     data_dir: Path
     #: Files of the server elsewhere, which they must not see either; nor what has been put aside of
@@ -91,11 +92,18 @@ class LocalSettings:
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
     #: The S3 service that has the buckets; None: they are folders.
-    s3: s3a.Service | None = None
+    s3: Service | None = None
     #: Spark's version by engine, where an engine has an environment of its own.
     sparks: Mapping[str, str] = field(default_factory=dict)
     #: The operator has Glue's catalogue, and the jars for it.
     glue: bool = False
+    #: As in :attr:`~sparkowl.agent.messages.DriverSpec.upload_for_s`.
+    upload_for_s: float = 0.0
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The folder of all buckets, if they are folders."""
+        return () if self.buckets_dir is None else (str(self.buckets_dir),)
 
 
 class LocalLauncher:
@@ -133,7 +141,7 @@ class LocalLauncher:
             "pythons": sorted({sys.executable, *settings.pythons.values()}),
             "java_home": settings.java_home,
             "confine": settings.confine,
-            "folders": [str(settings.drivers_dir), str(settings.buckets_dir)],
+            "folders": [str(settings.drivers_dir), *settings.roots],
         }
         prober = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sparkowl.agent.isolation"),
@@ -184,9 +192,7 @@ class LocalLauncher:
         role = spec.role or Role()
         group = self._groups.make(spec.driver_id, settings.memory_limit)
         # Buckets that are made later are reached through their root, by those who may see all.
-        buckets = (
-            (str(settings.buckets_dir),) if role.buckets is None else tuple(spec.buckets.values())
-        )
+        buckets = settings.roots if role.buckets is None else tuple(spec.buckets.values())
         confinement = Confinement(
             hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
             readable=(str(settings.cache_dir), *_folders(spec.class_path)),
@@ -215,6 +221,7 @@ class LocalLauncher:
             jupyter_token=spec.jupyter_token,
             class_path=spec.class_path,
             aws={**settings.aws, "endpoint_url": self._server_url().replace("ws", "http", 1)},
+            upload_for_s=settings.upload_for_s,
         )
 
     def _properties(self, spec: LaunchSpec, role: Role, run_dir: Path) -> dict[str, str]:

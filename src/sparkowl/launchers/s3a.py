@@ -6,8 +6,9 @@ environment names (``AWS_SHARED_CREDENTIALS_FILE``) and which has them from its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from sparkowl.domain.service import Service
 
 #: What ``sparkowl jars fetch`` calls the jars.
 NAME: Final = "s3a"
@@ -19,17 +20,6 @@ SCHEMES: Final = ("s3", "s3a")
 #: server's. Hadoop 3.3 has AWS's first SDK, Hadoop 3.4 the second.
 _PROVIDER: Final = "software.amazon.awssdk.auth.credentials.ProfileCredentialsProvider"
 _PROVIDER_OLD: Final = "com.amazonaws.auth.profile.ProfileCredentialsProvider"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """An S3 service, as the settings name it."""
-
-    #: URL; None: AWS.
-    endpoint: str | None
-    region: str
-    #: Buckets are named in the path, not in the host name.
-    path_style: bool
 
 
 def spark_properties(service: Service, spark_version: str) -> dict[str, str]:

@@ -7,6 +7,7 @@
     ├── InvalidKey · KeyTooLong · KeyConflict · NoSuchKey
     ├── PreconditionFailed
     ├── MetadataTooLarge
+    ├── StorageUnreachable · StorageRefused
     └── NoSuchUpload · InvalidPart · InvalidPartOrder · PartTooSmall
 
 The names are S3's where S3 has one. Which status a refusal has on the wire is the S3 door's table.
@@ -57,6 +58,14 @@ class PreconditionFailed(ObjectError):
 
 class MetadataTooLarge(ObjectError):
     """More metadata than fits beside a file."""
+
+
+class StorageUnreachable(ObjectError):
+    """The S3 service does not answer, or says that it cannot for now. This may pass by itself."""
+
+
+class StorageRefused(ObjectError):
+    """The S3 service does not let these keys do it."""
 
 
 class NoSuchUpload(ObjectError):

@@ -23,6 +23,7 @@ from sparkowl.domain import opening, session_key
 from sparkowl.domain.arns import Resource
 from sparkowl.domain.conditions import NO_TAGS, Tags
 from sparkowl.domain.errors import AccessDenied
+from sparkowl.domain.locations import Location
 from sparkowl.domain.opening import S3File
 from sparkowl.domain.policy import ROOT
 from sparkowl.operations.context import Context
@@ -158,8 +159,7 @@ def _start_session(
     # Else the server would read to the caller what the caller may not read.
     file = opening.asked(request).file
     if isinstance(file, S3File):
-        object_arn = f"arn:aws:s3:::{file.bucket}/{file.key}"
-        yield Permission("s3:GetObject", Target(object_arn))
+        yield Permission("s3:GetObject", _object(file.place))
 
 
 def _create_work_group(
@@ -186,8 +186,12 @@ def _import_notebook(
     """The server itself reads it there, so it must not be sent where the caller may not."""
     uri = request.get("NotebookS3LocationUri")
     if uri is not None:
-        bucket, key = place_of(uri, "NotebookS3LocationUri")
-        yield Permission("s3:GetObject", Target(f"arn:aws:s3:::{bucket}/{key}"))
+        place = place_of(uri, "NotebookS3LocationUri")
+        yield Permission("s3:GetObject", _object(place))
+
+
+def _object(place: Location) -> Target:
+    return Target(f"arn:aws:s3:::{place.bucket}/{place.key}")
 
 
 def _keep_role(ctx: Context, tx: Connection, work_group: str, asked: str | None) -> None:

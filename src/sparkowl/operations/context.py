@@ -9,12 +9,14 @@ from datetime import timedelta
 from sparkowl.clock import Clock
 from sparkowl.domain.arns import Account
 from sparkowl.domain.budget import Budget
+from sparkowl.domain.encryption import Encrypting
 from sparkowl.domain.ids import ServerId, SessionId
 from sparkowl.domain.limits import Limits
 from sparkowl.domain.policy import NOBODY, Principal
 from sparkowl.domain.role import Roles
+from sparkowl.domain.service_keys import KeySources
 from sparkowl.domain.sparks import Sparks
-from sparkowl.objects.files import Files
+from sparkowl.objects.storage import Storage
 from sparkowl.store import Store
 
 
@@ -59,7 +61,7 @@ class Context:
     #: What the host lacks for another driver beside so many that are starting; None: nothing.
     room: Callable[[int], str | None]
     #: Reads the notebooks that requests name by s3:// URIs.
-    files: Files
+    storage: Storage
     notebooks: NotebookTerms
     #: Engines on which the operator allows calculations although AWS does not.
     calculations_on: frozenset[str] = frozenset()
@@ -71,3 +73,7 @@ class Context:
     roles: Roles = field(default_factory=Roles)
     #: Workgroups that have packages of their own, which come before a driver.
     with_packages: Collection[str] = ()
+    #: Whence sessions have keys for an S3 service; None: they need none.
+    key_sources: KeySources | None = None
+    #: What object storage can do about encryption.
+    encrypting: Encrypting = field(default_factory=Encrypting)

@@ -125,7 +125,8 @@ async def import_notebook(ctx: Context, request: Input) -> Output:
     if payload is not None:
         text = await asyncio.to_thread(domain.require_payload, payload, "Payload")
     else:
-        text = await importing.read(ctx, request["NotebookS3LocationUri"], "NotebookS3LocationUri")
+        place = importing.place_of(request["NotebookS3LocationUri"], "NotebookS3LocationUri")
+        text = await importing.read(ctx, place, "NotebookS3LocationUri")
     return await _create(ctx, "ImportNotebook", request, text)
 
 

@@ -24,7 +24,7 @@ def require_allowed(ctx: Context, opening: Opening) -> None:
 
 async def read_file(ctx: Context, file: S3File) -> str:
     """The content of an object that becomes a notebook; InvalidRequest unless it can."""
-    return await importing.read(ctx, file.uri, FILE_MEMBER)
+    return await importing.read(ctx, file.place, FILE_MEMBER)
 
 
 def opened(

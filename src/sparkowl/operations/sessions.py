@@ -45,6 +45,7 @@ async def get_session(ctx: Context, request: Input) -> Output:
         "SessionConfiguration": {
             "ExecutionRole": kept.get("ExecutionRole"),
             "WorkingDirectory": session.working_directory,
+            "EncryptionConfiguration": kept.get("EncryptionConfiguration"),
             "IdleTimeoutSeconds": seconds,
             "SessionIdleTimeoutInMinutes": seconds // 60,
         },

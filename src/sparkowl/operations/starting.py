@@ -129,6 +129,12 @@ def _effective(ctx: Context, request: Input, work_group: WorkGroup) -> Output:
         value = request.get(name, defaults.get(name))
         if value is not None:
             kept[name] = value
+    asked_for = work_group.encryption
+    ctx.encrypting.require(asked_for, work_group.name)
+    if asked_for is not None:
+        kept["EncryptionConfiguration"] = asked_for.members
+    if ctx.key_sources is not None:
+        ctx.key_sources.require(kept.get("ExecutionRole"))
     return {"EngineConfiguration": configuration, **kept}
 
 

@@ -50,10 +50,20 @@ def exports(settings: Settings) -> dict[str, str]:
         raise NoServer(f"No server runs on {settings.data_dir}. Start one with: sparkowl serve")
     return {
         "AWS_ENDPOINT_URL": url,
+        **elsewhere(settings),
         "AWS_ACCESS_KEY_ID": keys.access_key_id,
         "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
         "AWS_DEFAULT_REGION": settings.region,
     }
+
+
+def elsewhere(settings: Settings) -> dict[str, str]:
+    """Where objects are, unless this server keeps them: else S3's clients would come here, too."""
+    objects = settings.objects
+    if objects.kind == "folders":
+        return {}
+    region = objects.region or settings.region
+    return {"AWS_ENDPOINT_URL_S3": objects.endpoint or f"https://s3.{region}.amazonaws.com"}
 
 
 def athena(place: Place) -> Any:

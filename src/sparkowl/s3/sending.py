@@ -37,7 +37,7 @@ async def send_answer(
 ) -> None:
     """Send all of an answer; an object that it reads from is closed in any case."""
     try:
-        await send(_start(answer))
+        await send(start_of(answer))
         if answer.source is None or method == "HEAD" or not answer.size_bytes:
             await send({"type": "http.response.body", "body": answer.body})
         else:
@@ -47,7 +47,8 @@ async def send_answer(
             answer.source.close()
 
 
-def _start(answer: Answer) -> dict[str, object]:
+def start_of(answer: Answer) -> dict[str, object]:
+    """The message that an answer begins with."""
     headers = dict(answer.headers)
     if answer.status not in _BODILESS:
         size = len(answer.body) if answer.source is None else answer.size_bytes

@@ -19,8 +19,9 @@ from sparkowl.domain.calculation import Calculation
 from sparkowl.domain.driver import Driver
 from sparkowl.domain.errors import IllegalTransition
 from sparkowl.domain.reason import Code
-from sparkowl.objects.errors import ObjectError
-from sparkowl.store import calculations, drivers
+from sparkowl.domain.session import Session
+from sparkowl.objects.errors import ObjectError, StorageRefused, StorageUnreachable
+from sparkowl.store import calculations, drivers, sessions
 from sparkowl.supervisor import facts, outputs
 from sparkowl.supervisor.means import Means
 
@@ -78,17 +79,34 @@ async def _take_fact(means: Means, driver: Driver, frame: str) -> None:
 
 
 async def _store_outputs(means: Means, driver: Driver, handle: str, calculation_id: str) -> None:
-    """What cannot be stored is given up: it never keeps a session from its end."""
-    calculation = await means.store.read(lambda tx: calculations.find(tx, calculation_id))
-    if calculation is None or calculation.session_id != driver.session_id:
+    """What cannot be stored is given up, unless it is a service that does not take it now: it never
+    keeps a session from its end."""
+
+    def read(tx: Connection) -> tuple[Session, Calculation] | None:
+        found = calculations.find(tx, calculation_id)
+        if found is None or found.session_id != driver.session_id:
+            return None
+        return sessions.get(tx, found.session_id), found
+
+    known = await means.store.read(read)
+    if known is None:
         log.warning(
             "driver left outputs of a calculation that is not its own",
             extra={"driver": driver.id, "calculation": calculation_id},
         )
         return
     contents = await means.launcher.left_outputs(handle, calculation_id)
+    unsent = means.unsent
+    if unsent is not None and unsent.waits:
+        await unsent.keep(*known, contents)
+        return
     try:
-        await outputs.store(means.files, calculation, contents)
+        await outputs.store(means.storage, *known, contents)
+    except (StorageUnreachable, StorageRefused):
+        if unsent is None:
+            raise
+        # What this raises (a full disk) keeps the driver's folder: the end is tried again.
+        await unsent.keep(*known, contents)
     except (ObjectError, OSError) as error:
         log.warning(
             "outputs left by a driver not stored",
@@ -96,10 +114,19 @@ async def _store_outputs(means: Means, driver: Driver, handle: str, calculation_
         )
 
 
-async def complete_outputs(means: Means, calculation: Calculation) -> None:
+async def complete_outputs(means: Means, session: Session, calculation: Calculation) -> None:
     """Write what is missing of the outputs of a calculation that is about to end."""
+    unsent = means.unsent
     try:
-        await outputs.complete(means.files, calculation)
+        if unsent is not None and unsent.waits:
+            await unsent.keep(session, calculation, outputs.EMPTY, fillers=True)
+            return
+        try:
+            await outputs.complete(means.storage, session, calculation)
+        except StorageUnreachable:
+            if unsent is None:
+                raise
+            await unsent.keep(session, calculation, outputs.EMPTY, fillers=True)
     except (ObjectError, OSError):
         # The state is worth more than its empty outputs: never keep a session from ending.
         log.exception("outputs not completed", extra={"calculation": calculation.id})

@@ -20,8 +20,18 @@ from sparkowl.launchers.jars import Jars
 from sparkowl.launchers.packages import Packages
 from sparkowl.objects.download import Download
 from sparkowl.objects.files import Files
+from sparkowl.objects.storage import Storage
 from sparkowl.store import Store, drivers, load
 from sparkowl.supervisor.links import Links
+from sparkowl.supervisor.unsent import Unsent
+
+
+class KeysRefused(Exception):
+    """The session cannot have keys. The text is for its user."""
+
+
+class KeysAway(Exception):
+    """Whoever gives keys does not answer, and may later."""
 
 
 class SessionKeys(Protocol):
@@ -31,7 +41,8 @@ class SessionKeys(Protocol):
         """As in a profile of AWS's: ``aws_access_key_id``, ``aws_secret_access_key``, and
         ``aws_session_token`` where they are temporary ones. Empty: the session has none.
 
-        Asked at each adoption, which is repeated to a driver whose server started again.
+        Asked at each adoption, and at each look at the session: keys that would end soon are
+        replaced. Raises :class:`KeysRefused` and :class:`KeysAway`.
         """
         ...
 
@@ -56,7 +67,9 @@ class Means:
     clock: Clock
     launcher: Launcher
     links: Links
-    files: Files
+    storage: Storage
+    #: The buckets as folders, which drivers mount; None: they are in a service.
+    files: Files | None
     #: Fetches the files of NotebookFileURI from the web.
     download: Download
     patience: Patience
@@ -71,10 +84,12 @@ class Means:
     jars: Jars
     #: Warm drivers have a Jupyter process ready.
     jupyter_ahead: bool = False
-    #: What execution roles map to.
-    roles: Roles = field(default_factory=Roles)
     #: What sessions sign with.
     session_keys: SessionKeys = field(default_factory=NoKeys)
+    #: Outputs that a service did not take when their driver ended; None: objects are in folders.
+    unsent: Unsent | None = None
+    #: What execution roles map to.
+    roles: Roles = field(default_factory=Roles)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.
     spent: set[str] = field(default_factory=set)
     #: Sessions whose packages are there: without them nobody of such a workgroup has a turn, so
@@ -100,8 +115,10 @@ class Means:
         return starting < self.starts_at_once and self.launcher.room(starting) is None
 
 
-def bucket_folders(files: Files, role: Role | None = None) -> Mapping[str, str]:
-    """Each bucket that the role may see, and its folder."""
+def bucket_folders(files: Files | None, role: Role | None = None) -> Mapping[str, str]:
+    """Each bucket that the role may see, and its folder. Those of a service have none."""
+    if files is None:
+        return {}
     return {
         name: str(folder)
         for name, folder in files.buckets().items()

@@ -7,56 +7,75 @@ in here, before the state is written.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
+from typing import Final, Required, TypedDict
 
+from sparkowl.domain import locations
 from sparkowl.domain.calculation import OUTPUT_NAMES, Calculation
+from sparkowl.domain.locations import Location
 from sparkowl.domain.session import Session
+from sparkowl.objects.errors import NoSuchBucket, NoSuchKey
 from sparkowl.objects.files import Files
+from sparkowl.objects.storage import Storage
 
-_EMPTY: Final = {
+#: Outputs of a block that said nothing.
+EMPTY: Final = {
     "stdout": b"",
     "stderr": b"",
     "result.json": json.dumps({"outputs": []}).encode(),
 }
 
 
-def split_uri(uri: str) -> tuple[str, str]:
-    """``s3://bucket/key`` as bucket and key."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
+class Destination(TypedDict, total=False):
+    """The members of a Run that say where its outputs belong."""
+
+    output_dir: Required[str]
+    output_uri: str
+    encryption: Mapping[str, str]
 
 
-def folder_of(files: Files, calculation: Calculation) -> Path:
-    """Where the agent writes the outputs. Raises ObjectError when the bucket is not there."""
-    return files.path(*split_uri(calculation.output_location))
+def destination(files: Files | None, session: Session, calculation: Calculation) -> Destination:
+    """Where the agent writes the outputs, or uploads them to. Raises ObjectError when the folder of
+    the bucket is not there; a service's bucket the agent finds missing by itself."""
+    if files is not None:
+        place = locations.parse(calculation.output_location)
+        return {"output_dir": str(files.path(place.bucket, place.key))}
+    encryption = session.encryption
+    return {
+        "output_dir": "",
+        "output_uri": calculation.output_location,
+        "encryption": {} if encryption is None else encryption.words,
+    }
 
 
-async def write_timeline(files: Files, session: Session) -> None:
+async def write_timeline(storage: Storage, session: Session) -> None:
     """Put the start timeline where clients can read it: ``<working directory>/start.json``."""
-    bucket, key = split_uri(f"{session.working_directory}/start.json")
-    await asyncio.to_thread(files.put_bytes, bucket, key, json.dumps(session.timeline).encode())
+    place = locations.parse(f"{session.working_directory}/start.json")
+    await storage.put(place, json.dumps(session.timeline).encode(), session.encryption)
 
 
-async def complete(files: Files, calculation: Calculation) -> None:
+async def complete(storage: Storage, session: Session, calculation: Calculation) -> None:
     """Write those of the three objects that are missing."""
     for name in OUTPUT_NAMES:
-        bucket, key = split_uri(calculation.output(name))
-        if not await asyncio.to_thread(files.exists, bucket, key):
-            await asyncio.to_thread(files.put_bytes, bucket, key, _EMPTY[name])
+        place = locations.parse(calculation.output(name))
+        if not await storage.exists(place):
+            await storage.put(place, EMPTY[name], session.encryption)
 
 
-async def store(files: Files, calculation: Calculation, contents: Mapping[str, bytes]) -> None:
+async def store(
+    storage: Storage, session: Session, calculation: Calculation, contents: Mapping[str, bytes]
+) -> None:
     """Store what is left of the outputs; what is there already in full is not touched."""
     for name, content in contents.items():
-        bucket, key = split_uri(calculation.output(name))
-        await asyncio.to_thread(_put_changed, files, bucket, key, content)
+        place = locations.parse(calculation.output(name))
+        if not await _is_there(storage, place, content):
+            await storage.put(place, content, session.encryption)
 
 
-def _put_changed(files: Files, bucket: str, key: str, content: bytes) -> None:
-    there = files.entry(bucket, key).size_bytes if files.exists(bucket, key) else None
-    if there != len(content) or files.read_bytes(bucket, key) != content:
-        files.put_bytes(bucket, key, content)
+async def _is_there(storage: Storage, place: Location, content: bytes) -> bool:
+    try:
+        size = await storage.size(place)
+    except (NoSuchKey, NoSuchBucket):
+        return False
+    return size == len(content) and await storage.read(place, size) == content

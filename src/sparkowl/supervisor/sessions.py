@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -34,7 +35,7 @@ from sparkowl.supervisor.endings import complete_outputs, end_driver, take_left
 from sparkowl.supervisor.facts import work_ended
 from sparkowl.supervisor.fetching import Fetching
 from sparkowl.supervisor.jumps import Jumps
-from sparkowl.supervisor.means import Means, bucket_folders
+from sparkowl.supervisor.means import KeysAway, KeysRefused, Means, bucket_folders
 from sparkowl.supervisor.preparing import Preparing
 from sparkowl.supervisor.workqueue import Done, Rest, Verdict
 
@@ -95,6 +96,8 @@ class Sessions:
         self.waiting: set[str] = set()
         #: When the drivers without a link were last told where to dial.
         self._guided: dict[DriverId, float] = {}
+        #: The keys that drivers were last given by this server.
+        self._given: dict[DriverId, Mapping[str, str]] = {}
 
     async def close(self) -> None:
         """Drop what goes on between two looks; whoever looks next begins it again."""
@@ -127,6 +130,7 @@ class Sessions:
         """Whatever we knew of it may be wrong by now."""
         if driver is not None:
             self._guided.pop(driver.id, None)
+            self._given.pop(driver.id, None)
             await self._means.links.forget(driver.id)
         return NotOurs()
 
@@ -228,6 +232,7 @@ class Sessions:
         driver = seen.driver
         match step:
             case steps.Rest(until=until):
+                await self._renew_keys(session, seen)
                 return self._rest(session, seen, until)
             case steps.Happened(event=event, reason=reason):
                 await self._happened(session, event, reason)
@@ -243,7 +248,7 @@ class Sessions:
         assert driver is not None
         match step:
             case steps.AdoptDriver():
-                await self._adopt(session, driver)
+                return await self._hand_over(session, driver)
             case steps.RunCalculation(calculation=calculation, behind=behind):
                 await self._cancel(driver, *behind)
                 return await self._run(session, driver, calculation)
@@ -377,7 +382,19 @@ class Sessions:
 
     # --- a driver at work ----------------------------------------------------------------------
 
+    async def _hand_over(self, session: Session, driver: Driver) -> Verdict | None:
+        try:
+            await self._adopt(session, driver)
+        except KeysRefused as refusal:
+            why = explain(Code.USER, str(refusal), sentence=NOT_STARTED)
+            await self._happened(session, Event.START_FAILED, why)
+            return None
+        except KeysAway as away:
+            log.warning("no keys yet", extra={"session": session.id, "why": str(away)})
+        return Rest(LOOK_LINKED_S)
+
     async def _adopt(self, session: Session, driver: Driver) -> None:
+        keys = await self._means.session_keys.of(session)
         review = self._review(session)
         role = self._means.roles.of(session)
         name = None
@@ -394,10 +411,26 @@ class Sessions:
             buckets=bucket_folders(self._means.files, role),
             jupyter_base="" if name is None else jupyter_base(session.id),
             notebook="" if name is None else f"{name}.ipynb",
-            credentials=await self._means.session_keys.of(session),
+            credentials=keys,
             packages=self._preparing.folder(session.id),
         )
-        await self._means.links.send_once(driver.id, "adopt", adopt)
+        sent = hashlib.sha256(repr(sorted(keys.items())).encode()).hexdigest()
+        await self._means.links.send_once(driver.id, f"adopt:{sent}", adopt)
+        self._given[driver.id] = keys
+
+    async def _renew_keys(self, session: Session, seen: Situation) -> None:
+        """A driver is told of new keys by a repeated adoption, before its own end."""
+        driver = seen.driver
+        if driver is None or not seen.linked or driver.adopted_at is None:
+            return
+        if session.state in _ENDING:
+            return
+        try:
+            keys = await self._means.session_keys.of(session)
+            if keys and keys != self._given.get(driver.id):
+                await self._adopt(session, driver)
+        except (KeysRefused, KeysAway) as error:
+            log.warning("keys not renewed", extra={"session": session.id, "why": str(error)})
 
     async def _cancel(self, driver: Driver, *canceled: Calculation) -> None:
         for calculation in canceled:
@@ -410,7 +443,7 @@ class Sessions:
     ) -> Verdict | None:
         means = self._means
         try:
-            output_dir = outputs.folder_of(means.files, calculation)
+            destination = outputs.destination(means.files, session, calculation)
         except ObjectError as error:
             # The agent knows it already if it is a cell, and its page waits.
             await self._cancel(driver, calculation)
@@ -419,8 +452,8 @@ class Sessions:
         run = messages.Run(
             calculation_id=calculation.id,
             code=calculation.code,
-            output_dir=str(output_dir),
             buckets=bucket_folders(means.files, means.roles.of(session)),
+            **destination,
         )
         if await means.links.send_once(driver.id, f"run:{calculation.id}", run):
             log.debug("calculation handed over", extra={"calculation": calculation.id})
@@ -447,6 +480,7 @@ class Sessions:
 
     async def _stop(self, driver: Driver) -> None:
         await end_driver(self._means, driver, reason=None)
+        self._given.pop(driver.id, None)
 
     async def _happened(self, session: Session, event: Event, reason: str | None) -> None:
         """Write the event; a session that ends takes its calculations with it."""
@@ -456,7 +490,7 @@ class Sessions:
         known: set[str] = set()
         if ends:
             for each in await means.store.read(lambda tx: calculations.unfinished(tx, session.id)):
-                await complete_outputs(means, each)
+                await complete_outputs(means, session, each)
                 known.add(each.id)
 
         def write(tx: Connection) -> None:

@@ -38,6 +38,7 @@ _BUDGETS: Final = "budgets"
 _SERVERS: Final = "servers"
 _CLOCK: Final = "clock"
 _STRAYS: Final = "strays"
+_UNSENT: Final = "unsent"
 #: A session that nobody looks after is missed this soon.
 LOOK_FOR_STRAYS_S: Final = 15.0
 _QUIET_LOOK_S: Final = 1.0
@@ -66,7 +67,11 @@ class Supervisor:
         self._asked: set[str] = set()
         #: Taken over, and not taken up yet.
         self._inherited: set[SessionId] = set()
+        #: Timelines on their way.
+        self._publishing: set[asyncio.Task[None]] = set()
         means.links.listen(self._take, self._changed)
+        if means.unsent is not None:
+            means.unsent.listen(lambda: self._look_again(_UNSENT))
 
     def wake(self, session_id: SessionId) -> None:
         """A session's row has changed, whichever server looks after it. A new session may have
@@ -92,6 +97,8 @@ class Supervisor:
         self._queue.wake(_SERVERS)
         self._queue.wake(_CLOCK)
         self._queue.wake(_STRAYS)
+        if self._means.unsent is not None:
+            self._queue.wake(_UNSENT)
         self._signals.listen(self._queue.wake)
 
     async def _tend(self) -> None:
@@ -135,6 +142,7 @@ class Supervisor:
             await self._queue.run()
         finally:
             await self._sessions.close()
+            await asyncio.gather(*self._publishing, return_exceptions=True)
 
     async def until_quiet(self) -> None:
         """Return when no driver is starting. The pool is given a moment to begin with its own."""
@@ -219,10 +227,12 @@ class Supervisor:
         if key == _STRAYS:
             await self._find_strays()
             return Rest(LOOK_FOR_STRAYS_S)
+        if key == _UNSENT and self._means.unsent is not None:
+            return await self._means.unsent.reconcile()
         return await self._look_at(key)
 
-    def _look_again(self, session_id: SessionId) -> None:
-        self._queue.wake(session_id)
+    def _look_again(self, key: str) -> None:
+        self._queue.wake(key)
 
     async def _wake_next(self) -> None:
         """What moved may have made room, so whoever is next need not wait for its next look."""
@@ -259,7 +269,10 @@ class Supervisor:
         if not isinstance(report, messages.Started | messages.Progress | messages.Executor):
             await self._changed(driver.id)
         if isinstance(report, messages.Adopted | messages.Restarted):
-            await self._publish_timeline(driver.id)
+            # Nobody waits for it: a service may be away, and the link is not to stand still.
+            task = asyncio.create_task(self._publish_timeline(driver.id), name="timeline")
+            self._publishing.add(task)
+            task.add_done_callback(self._publishing.discard)
         return True
 
     async def _publish_timeline(self, driver_id: DriverId) -> None:
@@ -274,7 +287,7 @@ class Supervisor:
         if session is None:
             return
         try:
-            await outputs.write_timeline(self._means.files, session)
+            await outputs.write_timeline(self._means.storage, session)
         except (ObjectError, OSError) as error:
             log.warning("timeline not written", extra={"session": session.id, "why": str(error)})
 
