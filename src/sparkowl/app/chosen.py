@@ -208,6 +208,7 @@ def local(
         s3=_s3(settings),
         sparks=_versions(registered),
         glue=settings.catalog.kind == "glue",
+        own_metastore=settings.catalog.kind == "hive",
         keep=Keep(
             folder=data_dir / POSTMORTEMS,
             drivers=driver.postmortems,
