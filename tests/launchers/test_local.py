@@ -111,6 +111,17 @@ async def test_with_glue_of_the_operators_own_nothing_is_replaced(tmp_path: Path
     assert "spark.delta.logStore.s3.impl" not in found["properties"]
 
 
+async def test_iceberg_takes_no_locks_in_a_metastore_of_the_servers_own(tmp_path: Path) -> None:
+    """Its tables of locks are made by Hive's own tools only."""
+    key = "spark.hadoop.iceberg.engine.hive.lock-enabled"
+    for own in (True, False):
+        launcher = a_launcher(tmp_path, _LISTENS, own_metastore=own)
+
+        found = (await told(launcher, tmp_path, a_spec()))["properties"]
+
+        assert found.get(key) == ("false" if own else None)
+
+
 async def test_real_s3_is_reached_by_s3a_also_from_warm_drivers(tmp_path: Path) -> None:
     service = Service(endpoint="http://127.0.0.1:8333", region="us-east-1", path_style=True)
     launcher = a_launcher(tmp_path, _LISTENS, s3=service, sparks={"stand-in": "3.5.8"})

@@ -356,6 +356,7 @@ def local(
         s3=None if chosen is None else replace(chosen, keys=None),
         sparks=_versions(registered),
         glue=settings.catalog.kind == "glue",
+        own_metastore=settings.catalog.kind == "hive",
         keep=Keep(
             folder=data_dir / POSTMORTEMS,
             drivers=driver.postmortems,

@@ -46,6 +46,10 @@ _SHARED_UMASK: Final = 0o007
 #: A killed process is gone at once, unless the kernel holds it in a system call.
 _KILLED_S: Final = 1.0
 
+#: Iceberg locks a table in the metastore while it commits, in tables that Hive makes by its own
+#: tools only. Hive 2.3.10 compares and swaps (HIVE-26882), and then no lock is needed.
+_OWN_METASTORE: Final = {"spark.hadoop.iceberg.engine.hive.lock-enabled": "false"}
+
 #: Beside the limit of an output: an error's text, what says that it was cut, JSON's own characters.
 _BESIDE_OUTPUT_BYTES: Final = 1 << 20
 
@@ -97,6 +101,8 @@ class LocalSettings:
     sparks: Mapping[str, str] = field(default_factory=dict)
     #: The operator has Glue's catalogue, and the jars for it.
     glue: bool = False
+    #: The metastore is the server's own.
+    own_metastore: bool = False
     #: As in :attr:`~sparkowl.agent.messages.DriverSpec.upload_for_s`.
     upload_for_s: float = 0.0
 
@@ -229,6 +235,7 @@ class LocalLauncher:
         asked = (
             driver_properties(settings, run_dir)
             | self._storage(spec)
+            | (_OWN_METASTORE if settings.own_metastore else {})
             | dict(spec.properties)
             | dict(role.spark_properties)
         )
