@@ -117,6 +117,7 @@ def test_the_documented_magics() -> None:
         "list_sessions",
         "matplot",
         "plotly",
+        "pip",
         "session_id",
         "set_log_level",
         "status",

@@ -157,7 +157,7 @@ async def test_many_that_ask_at_once_wait_for_one_build(place: Place) -> None:
         (["owl-two --hash=sha256:" + "0" * 64], "In --require-hashes mode, all requirements must "
                                                 "have their versions pinned with ==. These do not: "
                                                 "owl-two from "),
-        (["owl-two --hash=nonsense"], "Arguments to --hash must be a hash name followed by a "),
+        (["owl-two --hash=nonsense"], "Invalid requirement: owl-two --hash=nonsense"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_had_is_refused_in_a_sentence(
