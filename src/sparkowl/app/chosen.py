@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparkowl.access.audit import Audit
 from sparkowl.access.standing import Standing
+from sparkowl.app.catalog import Chosen as Catalogue
 from sparkowl.app.errors import StartError
 from sparkowl.config import AUDIT_FILE, POSTMORTEMS, RateSection, RoleSection, Settings, users_of
 from sparkowl.domain.budget import Budget, Period
@@ -178,7 +179,10 @@ def pool_size(settings: Settings) -> PoolSize:
 
 
 def local(
-    settings: Settings, registered: Mapping[str, Environment], runners: users.Users | None
+    settings: Settings,
+    registered: Mapping[str, Environment],
+    runners: users.Users | None,
+    catalogue: Catalogue,
 ) -> LocalSettings:
     """What drivers on this machine have in common."""
     driver, data_dir = settings.driver, settings.data_dir
@@ -209,6 +213,8 @@ def local(
             drivers=driver.postmortems,
             size_bytes=driver.postmortems_mb * 1024 * 1024,
         ),
+        catalog=catalogue.properties,
+        catalog_jars=catalogue.jars,
     )
 
 

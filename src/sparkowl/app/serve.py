@@ -19,7 +19,8 @@ from sparkowl import credentials
 from sparkowl.access.audit import Audit
 from sparkowl.access.keyring import Keyring
 from sparkowl.access.standing import Standing
-from sparkowl.app import chosen, isolation, process
+from sparkowl.app import catalog, chosen, isolation, process
+from sparkowl.app.catalog import Chosen
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
 from sparkowl.config import Settings
@@ -104,6 +105,7 @@ async def serve(
         process.data_dir(settings) as data_dir,
         process.listening(settings) as listener,
         _opened(settings, data_dir) as opened,
+        catalog.opened(settings, opened.runners) as catalogue,
     ):
         url = process.url_of(settings.host, listener)
         server_id = new_server_id()
@@ -120,10 +122,10 @@ async def serve(
             lives=lives,
             announce=announcement.make,
         )
-        launcher = _launcher(settings, opened, links, url)
+        launcher = _launcher(settings, opened, links, url, catalogue)
         others = isolation.others_allowed(settings, await launcher.isolation())
         supervisor, asgi = _assemble(
-            settings, clock, opened, servers, links, launcher, url, others=others
+            settings, clock, opened, servers, links, launcher, url, catalogue, others=others
         )
         try:
             await _prepare(opened, settings, clock, peers=await _joined(servers))
@@ -132,6 +134,7 @@ async def serve(
                 process.background(supervisor.run(), "supervisor", stop),
                 process.answering(asgi, listener, allowed),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
+                process.background(catalogue.watch(), "catalogue", stop),
             ):
                 announcement.make()
                 ready(
@@ -147,6 +150,7 @@ async def serve(
                 announcement.hand_over(await servers.peer())
                 supervisor.retire()
             await supervisor.stop(keep_sessions=settings.keep_sessions)
+            await catalogue.close(keep=settings.keep_sessions)
             await supervisor.leave()
         finally:
             announcement.hand_over(None)
@@ -193,10 +197,12 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         store.close()
 
 
-def _launcher(settings: Settings, opened: _Opened, links: Links, url: str) -> Launcher:
+def _launcher(
+    settings: Settings, opened: _Opened, links: Links, url: str, catalogue: Chosen
+) -> Launcher:
     if settings.launcher == "fake":
         return FakeLauncher(links.serve)
-    local = chosen.local(settings, opened.registered, opened.runners)
+    local = chosen.local(settings, opened.registered, opened.runners, catalogue)
     if local.keep is not None:
         postmortem.prune(local.keep)
     return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
@@ -210,6 +216,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     links: Links,
     launcher: Launcher,
     url: str,
+    catalogue: Chosen,
     *,
     others: bool,
 ) -> tuple[Supervisor, Server]:
@@ -239,6 +246,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         limits=limits,
         roles=roles,
         jupyter_ahead=settings.notebooks.ahead,
+        shared_catalog="spark.sql.catalogImplementation" in catalogue.properties,
     )
     supervisor = Supervisor(
         means, chosen.pool_size(settings), servers, opened.signals, budgets.values()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -86,6 +86,10 @@ class LocalSettings:
     users: Users | None = None
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
+    #: Properties that say where databases and tables are known; empty: in each session alone.
+    catalog: Mapping[str, str] = field(default_factory=dict)
+    #: Jars that these take.
+    catalog_jars: tuple[str, ...] = ()
 
 
 class LocalLauncher:
@@ -205,7 +209,7 @@ class LocalLauncher:
             umask=_UMASK if settings.users is None else _SHARED_UMASK,
             jupyter=spec.jupyter,
             jupyter_token=spec.jupyter_token,
-            class_path=spec.class_path,
+            class_path=(*spec.class_path, *settings.catalog_jars),
             python_path=spec.python_path,
         )
 
@@ -346,6 +350,7 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         # a home, which user code must not write to.
         "spark.jars.ivy": str(run_dir / "tmp" / "ivy"),
         "spark.sql.warehouse.dir": (run_dir / "warehouse").as_uri(),
+        **settings.catalog,
     } | (
         # Hadoop has a umask of its own, and gives each file a mode by it.
         {"spark.hadoop.fs.permissions.umask-mode": f"{_SHARED_UMASK:03o}"}

@@ -42,6 +42,8 @@ class Means:
     limits: Limits
     #: Warm drivers have a Jupyter process ready.
     jupyter_ahead: bool = False
+    #: Databases that name no location land where the session's outputs do: others see them, too.
+    shared_catalog: bool = False
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.

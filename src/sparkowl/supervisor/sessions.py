@@ -356,6 +356,7 @@ class Sessions:
             buckets=bucket_folders(self._means.files, role),
             jupyter_base="" if name is None else jupyter_base(session.id),
             notebook="" if name is None else f"{name}.ipynb",
+            warehouse=session.warehouse if self._means.shared_catalog else "",
         )
         await self._means.links.send_once(driver.id, "adopt", adopt)
 

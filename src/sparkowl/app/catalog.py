@@ -1,0 +1,144 @@
+"""The catalogue as the settings have it: what its keeper is told, and what drivers are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from sparkowl.agent.messages import Confinement
+from sparkowl.app.errors import StartError
+from sparkowl.config import CATALOG_FOLDER, Settings
+from sparkowl.launchers import catalog
+from sparkowl.launchers.catalog import Catalog
+from sparkowl.launchers.users import Users
+from sparkowl.metastore.spec import Database, KeeperSpec
+
+_UMASK: Final = 0o077
+#: Where drivers run as users, what one makes in a bucket is for the group of all.
+_SHARED_UMASK: Final = 0o007
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What drivers are told, and who looks after the service that this names, if that is ours."""
+
+    properties: dict[str, str] = field(default_factory=dict)
+    jars: tuple[str, ...] = ()
+    service: Catalog | None = None
+
+    async def watch(self) -> None:
+        """Until cancelled, unless there is nothing to look after."""
+        if self.service is not None:
+            await self.service.watch()
+
+    async def close(self, *, keep: bool) -> None:
+        """End the service, or leave it to the sessions that stay."""
+        if self.service is not None:
+            await self.service.close(keep=keep)
+
+
+@contextmanager
+def opened(settings: Settings, runners: Users | None) -> Iterator[Chosen]:
+    """The catalogue of a server, which listens from here on; let go at the end of the block."""
+    chosen = _chosen(settings, runners)
+    try:
+        yield chosen
+    finally:
+        if chosen.service is not None:
+            chosen.service.let_go()
+
+
+def _chosen(settings: Settings, runners: Users | None) -> Chosen:
+    asked = settings.catalog
+    if settings.launcher == "fake":
+        return Chosen()
+    match asked.kind:
+        case "hive":
+            service = Catalog(keeper_spec(settings, runners))
+            try:
+                service.open()
+            except OSError as error:
+                raise StartError(f"The catalogue cannot be had: {error}.") from error
+            return Chosen(properties=catalog.hive_properties(service.uri), service=service)
+        case "external":
+            assert asked.uri is not None
+            return Chosen(properties=catalog.hive_properties(asked.uri))
+        case "glue":
+            assert asked.jar is not None
+            if not asked.jar.is_file():
+                raise StartError(f"catalog.jar: there is no file {asked.jar}.")
+            return Chosen(
+                properties=catalog.glue_properties(asked.uri), jars=(str(asked.jar.absolute()),)
+            )
+        case "iceberg-rest":
+            assert asked.uri is not None
+            return Chosen(properties=catalog.iceberg_rest_properties(asked.name, asked.uri))
+        case _:
+            return Chosen()
+
+
+def keeper_spec(settings: Settings, runners: Users | None) -> KeeperSpec:
+    driver, data_dir = settings.driver, settings.data_dir
+    folder, buckets = data_dir / CATALOG_FOLDER, data_dir / "buckets"
+    hidden = [data_dir, *(f.absolute() for f in (settings.config, settings.audit.file) if f)]
+    database, jars = _database(settings)
+    users = {os.getuid(), *(user.uid for user in (runners.by_name.values() if runners else ()))}
+    return KeeperSpec(
+        folder=str(folder),
+        cache_dir=str(settings.cache_dir),
+        java_home=driver.java_home,
+        heap=settings.catalog.heap,
+        uids=tuple(sorted(users)),
+        # With real S3 these give way to S3A's properties and jars.
+        buckets_dir=str(buckets),
+        warehouse=f"{settings.output_location.rstrip('/')}/warehouse",
+        database=database,
+        class_path=jars,
+        confinement=Confinement(
+            hidden=tuple(map(str, hidden)),
+            readable=(str(settings.cache_dir),),
+            # User code names the paths that it makes and deletes: no more than sessions may.
+            writable=(str(folder / "metastore"), str(buckets), *driver.writable),
+        )
+        if driver.isolation == "auto"
+        else None,
+        run_as=runners.by_name[driver.user] if runners and driver.user else None,
+        umask=_UMASK if runners is None else _SHARED_UMASK,
+        away_idle_s=driver.away_idle_s,
+        away_busy_s=driver.away_busy_s,
+    )
+
+
+def _database(settings: Settings) -> tuple[Database | None, tuple[str, ...]]:
+    """The PostgreSQL database, and the jars with its driver."""
+    if settings.catalog.database is None:
+        return None, ()
+    url = urlsplit(settings.catalog.database.get_secret_value())
+    query = f"?{url.query}" if url.query else ""
+    database = Database(
+        url=f"jdbc:postgresql://{url.netloc.rpartition('@')[2]}{url.path}{query}",
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+    )
+    jars = _driver_jars(settings)
+    if not jars:
+        raise StartError(
+            "catalog.database needs the JDBC driver of PostgreSQL, which is not there. "
+            "Get it once: sparkowl jars fetch postgresql."
+        )
+    return database, jars
+
+
+def _driver_jars(settings: Settings) -> tuple[str, ...]:
+    """Of the operator's own folder, else those that were fetched, for whichever Spark."""
+    places: list[Path] = []
+    if settings.jars.folder is not None:
+        places.append(settings.jars.folder.absolute() / "postgresql")
+    places += sorted((settings.cache_dir / "jars").glob("*/postgresql"), reverse=True)
+    found = (tuple(sorted(map(str, place.glob("*.jar")))) for place in places)
+    return next((jars for jars in found if jars), ())
