@@ -77,8 +77,11 @@ class Echo:
     async def look_at_buckets(self) -> None:
         """It has none."""
 
-    async def backup(self) -> Path:
-        return self._files.metastore
+    async def backup(self) -> Path | None:
+        copy = self._files.metastore / "backup-1" / "derby"
+        copy.mkdir(parents=True)
+        (copy / "pages").write_text("as they are at one moment")
+        return copy.parent
 
     async def stop(self) -> None:
         process, self._process = self._process, None

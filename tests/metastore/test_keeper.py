@@ -319,7 +319,8 @@ async def test_other_users_of_the_machine_are_not_let_in(tmp_path: Path) -> None
         nobody = pwd.getpwnam("nobody")
         port = Files(Path(spec.folder)).port.read_text()
         code = (
-            f"import os, socket; ''.encode('idna'); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid});"
+            "import os, socket; ''.encode('idna');"
+            f" os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid});"
             f" line = socket.create_connection(('127.0.0.1', {port})); line.sendall(b'a');"
             " print(line.recv(1))"
         )

@@ -12,11 +12,12 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -297,3 +298,36 @@ def status(folder: Path) -> Mapping[str, object] | None:
         return control.ask(folder, do="status")
     except (OSError, json.JSONDecodeError) as error:
         return {"ok": False, "error": str(error)}
+
+
+@contextmanager
+def saved(folder: Path) -> Iterator[Path | None]:
+    """A copy of the embedded database as it was at one moment, deleted after the block.
+
+    None: there is none. OSError when it could not be made.
+    """
+    copied = _copied(folder) if Files(folder).derby.is_dir() else None
+    try:
+        yield None if copied is None else copied / Files(folder).derby.name
+    finally:
+        if copied is not None:
+            shutil.rmtree(copied)
+
+
+def _copied(folder: Path) -> Path | None:
+    if (answer := control.ask(folder, do="backup")) is None:
+        # No keeper, so nobody writes.
+        target = folder / f"backup-{os.urandom(8).hex()}"
+        try:
+            shutil.copytree(Files(folder).derby, target / Files(folder).derby.name, symlinks=True)
+            answer = control.ask(folder, do="backup")
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+        if answer is None:
+            return target
+        # One was started meanwhile: what we copied may be half of something.
+        shutil.rmtree(target)
+    if not answer["ok"]:
+        raise OSError(answer["error"])
+    return None if answer["folder"] is None else Path(answer["folder"])

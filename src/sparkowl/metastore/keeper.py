@@ -197,9 +197,10 @@ class Keeper:
         # Nobody starts it in the middle of a copy.
         async with self._starting:
             try:
-                return {"ok": True, "folder": str(await self._machine.backup())}
+                folder = await self._machine.backup()
             except MachineError as error:
                 return {"ok": False, "error": str(error)}
+        return {"ok": True, "folder": None if folder is None else str(folder)}
 
 
 def _forget(name: str) -> None:

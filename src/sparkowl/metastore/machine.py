@@ -56,8 +56,11 @@ class Machine(Protocol):
     async def look_at_buckets(self) -> None:
         """Know the buckets that there are now. Cheap where nothing changed."""
 
-    async def backup(self) -> Path:
-        """Write the embedded database into a new folder, as it is at one moment."""
+    async def backup(self) -> Path | None:
+        """Write the embedded database into a new folder, as it is at one moment.
+
+        None: there is none, or none yet. :class:`MachineError` when it did not work.
+        """
 
     async def stop(self) -> None:
         """End it, and wait until it has. Repeated: no effect."""
@@ -107,7 +110,6 @@ class JavaMetastore:
         self._listener = socket.socket(socket.AF_UNIX)
         # The keeper stands in the catalogue's folder: a longer path might not fit.
         self._listener.bind(str(files.socket.relative_to(files.root)))
-        files.socket.chmod(0o600)
         self._listener.listen()
         self._listener.setblocking(False)
         if run_as is not None:
@@ -217,17 +219,23 @@ class JavaMetastore:
             if entry.is_dir(follow_symlinks=False)
         }
 
-    async def backup(self) -> Path:
+    async def backup(self) -> Path | None:
+        if self._spec.database is not None or not self._exists():
+            return None
         target = self._files.metastore / f"backup-{os.urandom(8).hex()}"
         try:
             if self.alive and self._hive is not None:
                 await self._in_thread(self._hive.backup, str(target), hive.derby_url(self._spec))
-                return target / self._files.derby.name
-            await self._in_thread(shutil.copytree, self._files.derby, target)
+            else:
+                copy = target / self._files.derby.name
+                await self._in_thread(shutil.copytree, self._files.derby, copy)
         except (OSError, hive.Refused) as error:
             shutil.rmtree(target, ignore_errors=True)
             raise MachineError(f"The catalogue could not be backed up: {error}") from error
         return target
+
+    def _exists(self) -> bool:
+        return self._files.derby.is_dir()
 
     async def stop(self) -> None:
         process, self._process, self._hive = self._process, None, None
