@@ -1,6 +1,6 @@
 """One catalogue for every session of the account, with real Spark and Hive's own metastore.
 
-One server, two sessions of two workgroups. Each test uses names of its own.
+One server, and a session in each of two workgroups. Each test uses names of its own.
 """
 
 from __future__ import annotations
@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Server, User, processes_of, running
 
+NAMES_NO_TABLE = (
+    "spark.range(10).createOrReplaceTempView('ten')\n"
+    "print(spark.sql('select sum(id) as total from ten').collect()[0].total)"
+)
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
 
@@ -21,9 +25,25 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 class Account:
     server: Server
     user: User
-    #: Of the workgroup ``spark``, which has no location of its own, and of one that has.
-    first: str
-    second: str
+    #: By workgroup.
+    sessions: dict[str, str] = field(default_factory=dict)
+    #: What a block printed that names no table, and the catalogue's processes after it.
+    quiet: tuple[str, dict[int, str]] = ("", {})
+
+    @property
+    def first(self) -> str:
+        """A session of a workgroup that has no location of its own."""
+        return self._session("spark")
+
+    @property
+    def second(self) -> str:
+        """A session of a workgroup whose outputs go to ``s3://reports/out/``."""
+        return self._session("reports")
+
+    def _session(self, work_group: str) -> str:
+        if work_group not in self.sessions:
+            self.sessions[work_group] = self.user.session(WorkGroup=work_group)
+        return self.sessions[work_group]
 
     def run(self, session: str, code: str) -> str:
         """What a block prints."""
@@ -74,9 +94,10 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
                 "ExecutionRole": "arn:aws:iam::000000000000:role/reports",
             },
         )
-        sessions = user.session(), user.session(WorkGroup="reports")
+        made = Account(server, user)
+        made.quiet = made.run(made.first, NAMES_NO_TABLE), made.processes()
         try:
-            yield Account(server, user, *sessions)
+            yield made
         finally:
             server.settings["KEEP_SESSIONS"] = "false"
             server.stop()
@@ -84,13 +105,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 
 def test_nothing_runs_for_a_session_that_names_no_table(account: Account) -> None:
-    code = (
-        "spark.range(10).createOrReplaceTempView('ten')\n"
-        "print(spark.sql('select sum(id) as total from ten').collect()[0].total)"
-    )
-
-    assert account.run(account.first, code) == "45\n"
-    assert account.processes() == {}
+    assert account.quiet == ("45\n", {})
 
 
 def test_what_one_session_saves_every_other_one_sees(account: Account) -> None:
@@ -156,16 +171,17 @@ def test_a_restarted_server_has_the_same_tables(account: Account) -> None:
     assert account.process("sparkowl.metastore") == keeper
     assert account.sql(account.first, "select count(*) from kept") == "[(8,)]"
 
+    # Nothing stays.
     account.restart(KEEP_SESSIONS="false")
     account.restart(KEEP_SESSIONS="true")
+    account.sessions.clear()
     assert account.processes() == {}
-    session = account.user.session()
-    assert account.sql(session, "select count(*) from kept") == "[(8,)]"
+    assert account.sql(account.second, "select count(*) from kept") == "[(8,)]"
 
 
 def test_the_metastore_cannot_look_into_the_data_directory(account: Account) -> None:
     """It is as confined as what it serves: users name the paths that it makes and deletes."""
-    account.sql(session := account.user.session(), "show databases")
+    account.sql(account.first, "show databases")
     jvm = account.process("PythonGatewayServer")
     status = Path(f"/proc/{jvm}/status").read_text()
 
@@ -176,5 +192,5 @@ def test_the_metastore_cannot_look_into_the_data_directory(account: Account) -> 
         "except Exception as error:\n"
         "    print(type(error).__name__)"
     )
-    assert account.run(session, code).strip() == "AnalysisException"
+    assert account.run(account.first, code).strip() == "AnalysisException"
     assert not (account.server.data_dir / "out").exists()

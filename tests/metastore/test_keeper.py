@@ -297,6 +297,30 @@ async def test_a_port_that_somebody_else_took_is_exchanged_for_another(tmp_path:
     second.let_go()
 
 
+def saved(spec: KeeperSpec) -> list[str]:
+    """The files of a copy of the embedded database; nothing is left of the copy."""
+    with catalog.saved(Path(spec.folder)) as copy:
+        found = [] if copy is None else [file.read_text() for file in copy.iterdir()]
+    assert not list(Path(spec.folder).rglob("backup-*"))
+    return found
+
+
+async def test_the_database_is_copied_by_the_keeper_and_without_one_as_it_lies(
+    tmp_path: Path,
+) -> None:
+    spec = a_spec(tmp_path)
+    async with serving(spec):
+        assert saved(spec) == []
+        database = Files(Path(spec.folder)).derby
+        database.mkdir()
+        (database / "pages").write_text("as they lie")
+
+        assert saved(spec) == ["as they lie"]
+
+        assert await answered(spec) == b"TABLES?"
+        assert await asyncio.to_thread(saved, spec) == ["as they are at one moment"]
+
+
 async def test_an_order_that_is_none_gets_an_answer(tmp_path: Path) -> None:
     spec = a_spec(tmp_path)
     async with serving(spec):

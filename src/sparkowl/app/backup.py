@@ -33,7 +33,7 @@ from sparkowl.objects.attributes import NAME as ATTRIBUTE
 from sparkowl.store import snapshot
 
 #: What a reader must know. It grows when an older SparkOwl could not restore the archive.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 #: Names of members.
 ABOUT: Final = "backup.json"
