@@ -48,7 +48,7 @@ class Account:
     def run(self, session: str, code: str) -> str:
         """What a block prints."""
         found, out, err = self.user.run(session, code)
-        assert found["Status"]["State"] == "COMPLETED", (found["Status"], err[-3000:], self.log())
+        assert found["Status"]["State"] == "COMPLETED", (err, self.log())
         return out
 
     def sql(self, session: str, *statements: str) -> str:

@@ -239,12 +239,17 @@ class SparkLine:
             self._forget_file_systems(new, context.hadoopConfiguration())
 
     def _forget_file_systems(self, new: Iterable[str], conf: Any) -> None:
-        """Hadoop caches a bucket's file system, also one that was asked for before it existed."""
+        """Hadoop caches a bucket's file system, also one that was asked for before it existed.
+
+        The new one is left in the cache, where whoever holds an older copy of the settings finds
+        it: Hive's client does.
+        """
         machine = self._jvm()
         for bucket in new:
             for scheme in mounts.SCHEMES:
                 uri = machine.java.net.URI(f"{scheme}://{bucket}/")
                 machine.org.apache.hadoop.fs.FileSystem.get(uri, conf).close()
+                machine.org.apache.hadoop.fs.FileSystem.get(uri, conf)
 
     def _move_warehouse(self, place: str) -> None:
         """Static to user code; but each of these is read anew: by the session that there is, by

@@ -127,9 +127,11 @@ class Hive:
             machine = self._gateway.jvm
             for bucket in named:
                 for scheme in buckets.SCHEMES:
-                    # Hadoop keeps a bucket's file system, also one from before it existed.
+                    # Hadoop keeps a bucket's file system, also one from before it existed. The new
+                    # one is found by threads that hold an older copy of the settings.
                     uri = machine.java.net.URI(f"{scheme}://{bucket}/")
                     machine.org.apache.hadoop.fs.FileSystem.get(uri, self._conf).close()
+                    machine.org.apache.hadoop.fs.FileSystem.get(uri, self._conf)
 
         _told(work)
 

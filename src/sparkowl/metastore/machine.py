@@ -30,6 +30,8 @@ from sparkowl.metastore.spec import KeeperSpec
 
 #: Callers at once. Each session that uses the catalogue has one or two.
 CONNECTIONS: Final = 256
+#: Threads for what else is asked of it.
+_BESIDE: Final = 4
 _START_S: Final = 120.0
 _END_S: Final = 2.0
 _POLL_S: Final = 0.02
@@ -74,7 +76,7 @@ class JavaMetastore:
         self._lock = lock
         self._process: subprocess.Popen[bytes] | None = None
         self._listener: socket.socket | None = None
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="metastore")
+        self._threads = ThreadPoolExecutor(CONNECTIONS + _BESIDE, thread_name_prefix="metastore")
         self._hive: hive.Hive | None = None
         self._opening = asyncio.Lock()
         self._mounted: dict[str, str] = {}
