@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from sparkowl.agent.messages import Confinement
 from sparkowl.app.errors import StartError
 from sparkowl.config import CATALOG_FOLDER, Settings
-from sparkowl.launchers import catalog
 from sparkowl.launchers.catalog import Catalog
 from sparkowl.launchers.users import Users
 from sparkowl.metastore.spec import Database, KeeperSpec
@@ -64,22 +63,54 @@ def _chosen(settings: Settings, runners: Users | None) -> Chosen:
                 service.open()
             except OSError as error:
                 raise StartError(f"The catalogue cannot be had: {error}.") from error
-            return Chosen(properties=catalog.hive_properties(service.uri), service=service)
+            return Chosen(properties=_hive(service.uri), service=service)
         case "external":
             assert asked.uri is not None
-            return Chosen(properties=catalog.hive_properties(asked.uri))
+            return Chosen(properties=_hive(asked.uri))
         case "glue":
             assert asked.jar is not None
             if not asked.jar.is_file():
                 raise StartError(f"catalog.jar: there is no file {asked.jar}.")
-            return Chosen(
-                properties=catalog.glue_properties(asked.uri), jars=(str(asked.jar.absolute()),)
-            )
+            return Chosen(properties=_glue(asked.uri), jars=(str(asked.jar.absolute()),))
         case "iceberg-rest":
             assert asked.uri is not None
-            return Chosen(properties=catalog.iceberg_rest_properties(asked.name, asked.uri))
+            return Chosen(properties=_iceberg_rest(asked.name, asked.uri))
         case _:
             return Chosen()
+
+
+def _hive(uri: str) -> dict[str, str]:
+    """What a driver is told that uses a Hive metastore; it asks nothing before a block does."""
+    return {
+        "spark.sql.catalogImplementation": "hive",
+        "spark.hadoop.hive.metastore.uris": uri,
+    }
+
+
+def _glue(endpoint: str | None) -> dict[str, str]:
+    """The same for AWS Glue, through the client factory of the operator's jar."""
+    factory = "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClientFactory"
+    made = {
+        "spark.sql.catalogImplementation": "hive",
+        "spark.hadoop.hive.metastore.client.factory.class": factory,
+        # Hive would take its own client where the factory is not asked for by this name.
+        "spark.hadoop.hive.imetastoreclient.factory.class": factory,
+    }
+    return made if endpoint is None else made | {"spark.hadoop.aws.glue.endpoint": endpoint}
+
+
+def _iceberg_rest(name: str, uri: str) -> dict[str, str]:
+    """The same for a REST catalogue of Iceberg's, which is the sessions' default then."""
+    own = f"spark.sql.catalog.{name}"
+    return {
+        own: "org.apache.iceberg.spark.SparkCatalog",
+        f"{own}.type": "rest",
+        f"{own}.uri": uri,
+        "spark.sql.defaultCatalog": name,
+        "spark.sql.extensions": (
+            "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
+        ),
+    }
 
 
 def keeper_spec(settings: Settings, runners: Users | None) -> KeeperSpec:

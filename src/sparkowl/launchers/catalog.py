@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from sparkowl.metastore.spec import KeeperSpec
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 0.5
+_BRIEFLY_S: Final = 0.02
 #: How long a keeper may take to end, with its JVM, before it is killed.
 _END_S: Final = 10.0
 _KILLED_S: Final = 1.0
@@ -61,7 +63,9 @@ class Catalog:
             files.root.chmod(0o710)
         else:
             files.root.chmod(0o700)
-        self._listen()
+        while not self._listen() and not files.port.exists():
+            # Another server of this data directory begins at this moment.
+            time.sleep(_BRIEFLY_S)
 
     @property
     def uri(self) -> str:
@@ -71,14 +75,18 @@ class Catalog:
     async def watch(self) -> None:
         """Until cancelled: hold on to the keeper, and listen while there is none."""
         while True:
-            if await self._stay_with_keeper():
-                continue
-            if self._listener is not None or self._listen():
-                await self._first_call()
-                await self._start_keeper()
-            else:
-                # Another server of this data directory listens, or what a keeper left is ending.
-                await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                if await self._stay_with_keeper():
+                    continue
+                if self._listener is not None or self._listen():
+                    await self._first_call()
+                    await self._start_keeper()
+                    continue
+            except OSError as error:
+                # No more files or processes, say. Sessions without tables need not end for it.
+                log.warning("the catalogue cannot be had: %s", error)
+            # Or another server of this data directory listens, or what a keeper left is ending.
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def close(self, *, keep: bool) -> None:
         """Stop listening; end the keeper as well unless it is to stay. Leaves no process then.
@@ -151,7 +159,7 @@ class Catalog:
         while not self._reap():
             if self._files.control.exists():
                 return
-            await asyncio.sleep(_LOOK_EVERY_S / 10)
+            await asyncio.sleep(_BRIEFLY_S)
         log.error("the catalogue's keeper did not start: see %s", self._files.keeper_log)
 
     def _spawn(self) -> int:
@@ -221,7 +229,7 @@ class Catalog:
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 while not self._is_free():
-                    await asyncio.sleep(_LOOK_EVERY_S / 10)
+                    await asyncio.sleep(_BRIEFLY_S)
                     self._reap()
         while left := await asyncio.to_thread(processes.of_driver, TAG, self._files.root):
             processes.kill(left)
@@ -254,40 +262,6 @@ def _environment(folder: Path) -> dict[str, str]:
     passed = ("PATH", "LANG", "LC_ALL", "TZ", "JAVA_HOME")
     given = {name: os.environ[name] for name in passed if name in os.environ}
     return given | signs.variables(TAG, folder) | {"HOME": str(folder)}
-
-
-def hive_properties(uri: str) -> dict[str, str]:
-    """What a driver is told that uses a Hive metastore; it asks nothing before a block does."""
-    return {
-        "spark.sql.catalogImplementation": "hive",
-        "spark.hadoop.hive.metastore.uris": uri,
-    }
-
-
-def glue_properties(endpoint: str | None) -> dict[str, str]:
-    """The same for AWS Glue, through the client factory of the operator's jar."""
-    factory = "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClientFactory"
-    made = {
-        "spark.sql.catalogImplementation": "hive",
-        "spark.hadoop.hive.metastore.client.factory.class": factory,
-        # Hive would take its own client where the factory is not asked for by this name.
-        "spark.hadoop.hive.imetastoreclient.factory.class": factory,
-    }
-    return made if endpoint is None else made | {"spark.hadoop.aws.glue.endpoint": endpoint}
-
-
-def iceberg_rest_properties(name: str, uri: str) -> dict[str, str]:
-    """The same for a REST catalogue of Iceberg's, which is the sessions' default then."""
-    own = f"spark.sql.catalog.{name}"
-    return {
-        own: "org.apache.iceberg.spark.SparkCatalog",
-        f"{own}.type": "rest",
-        f"{own}.uri": uri,
-        "spark.sql.defaultCatalog": name,
-        "spark.sql.extensions": (
-            "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
-        ),
-    }
 
 
 def status(folder: Path) -> Mapping[str, object] | None:
