@@ -122,6 +122,11 @@ def lived(tmp_path: Path) -> Iterator[Path]:
         (odd / "planted").symlink_to("/etc/passwd")
         os.mkfifo(odd / "pipe")
         (odd / os.fsdecode(b"\xff\xfe")).write_bytes(b"no text")
+        tables = folder / "catalog" / "metastore" / "derby" / "seg0"
+        tables.mkdir(parents=True)
+        (tables / "c10.dat").write_bytes(b"page")
+        (tables / "planted").symlink_to("/etc/passwd")
+        (folder / "catalog" / "port").write_text("12345")
         (folder / "sparkowl.toml").write_text('region = "eu-central-1"\n')
         yield folder
 
@@ -153,6 +158,10 @@ def test_what_was_saved_from_a_running_server_serves_again(
     assert (lake / os.fsdecode(b"\xff\xfe")).read_bytes() == b"no text"
     assert not os.path.lexists(lake / "planted")
     assert not os.path.lexists(lake / "pipe")
+    catalog = copy / "catalog"
+    found = [str(p.relative_to(catalog)) for p in catalog.rglob("*") if not p.is_dir()]
+    assert found == ["metastore/derby/seg0/c10.dat"]
+    assert (catalog / found[0]).read_bytes() == b"page"
     with serving(copy) as server:
         athena, s3 = server.client(), server.client("s3")
         found = s3.get_object(Bucket="lake", Key="a/b.txt")
@@ -284,7 +293,7 @@ def test_without_objects_there_are_none(lived: Path, tmp_path: Path) -> None:
         names = tar.getnames()
     assert names == [
         "backup.json", "database.db", "credentials.json", "sparkowl.toml", "engines.json",
-        "manifest.jsonl",
+        "catalog/metastore/derby/seg0/c10.dat", "manifest.jsonl",
     ]  # fmt: skip
 
 
@@ -410,12 +419,17 @@ def _changed(name: str, /, **changes: Any) -> Change:
         (_changed("buckets/lake/a/b.txt", name="buckets/lake/../../../evil"), "does not belong"),
         (_changed("buckets/lake/a/b.txt", name="drivers/evil"), "does not belong"),
         (_changed("buckets/lake/a/b.txt", name="staging/draft-1"), "does not belong"),
+        (_changed("buckets/lake/a/b.txt", name="catalog/port"), "does not belong"),
+        (
+            _changed("buckets/lake/a/b.txt", name="catalog/metastore/derby/../../../evil"),
+            "does not belong",
+        ),
         (_changed("buckets/lake/a/b.txt", type=tarfile.SYMTYPE, linkname="/etc"), "neither"),
         (_changed("buckets/lake/a/b.txt", type=tarfile.LNKTYPE, linkname="backup.json"), "neither"),
         (_changed("buckets/lake/a/b.txt", type=tarfile.CHRTYPE), "neither"),
         (_changed("buckets/lake/a/b.txt", name="backup.json"), "exists"),
         (_changed("credentials.json", body=b"x" * (5 << 20)), "not a backup"),
-        (_changed("backup.json", body=b'{"format": 2, "sparkowl": "9.0"}'), "SparkOwl 9.0 made"),
+        (_changed("backup.json", body=b'{"format": 3, "sparkowl": "9.0"}'), "SparkOwl 9.0 made"),
         (_changed("backup.json", body=b"[]"), "says nothing"),
         (_changed("backup.json", body=b"[" * 100_000), "no whole backup"),
         (_changed("manifest.jsonl", body=b""), "is not as it was saved"),

@@ -89,7 +89,7 @@ def test_sql_is_written_in_the_store_only() -> None:
 
 
 def test_the_environment_is_read_where_settings_are_and_where_drivers_are_started() -> None:
-    allowed = {*within("config", "launchers", "agent", "relay", "cli")}
+    allowed = {*within("config", "launchers", "agent", "metastore", "relay", "cli")}
 
     for path in set(MODULES) - allowed:
         for node in ast.walk(tree_of(path)):

@@ -23,7 +23,7 @@ from tests.storages import SwitchedStorage
 from tests.webs import MakeBelieveWeb
 
 from sparkowl.agent.messages import Run
-from sparkowl.app import chosen
+from sparkowl.app import objects
 from sparkowl.clock import Manual
 from sparkowl.domain import calculation as calculation_domain
 from sparkowl.domain import locations, workgroup
@@ -250,7 +250,7 @@ class World:
         return FakeLauncher(self._dial, upload=self._upload)
 
     async def _upload(self, run: Run, contents: Mapping[str, bytes]) -> str:
-        return await chosen.upload(self.storage, run, contents)
+        return await objects.upload(self.storage, run, contents)
 
     def _dial(self, *dialled: Any) -> Any:
         """A driver dials whichever server is there at the moment."""

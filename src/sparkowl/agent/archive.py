@@ -91,6 +91,11 @@ def _train(scratch: Path, found: java.Java, home: Path) -> Path:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
+        # As sessions have it; with a metastore inside, so that the shared one starts fast as well.
+        "spark.sql.catalogImplementation": "hive",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={scratch / 'derby'};create=true"
+        ),
         **buckets.spark_properties(
             {"training": str(bucket)}, spark_version=jvm.spark_version(home)
         ),

@@ -57,6 +57,7 @@ class Generation:
         write_plain(self._folder.session, json.dumps(session), self._spec.run_as)
         try:
             await self._spark.mount(adopt.buckets)
+            await self._spark.move_warehouse(adopt.warehouse)
             await self._spark.configure(adopt.properties)
         except SparkUnreachable as error:
             first_line = str(error).strip().split("\n")[0]

@@ -62,6 +62,9 @@ FLAGS: Final = (
     "-XX:-UsePerfData",
 )
 
+#: What the archive's training run does (:mod:`.training`): with another number it is made anew.
+TRAINING: Final = "2"
+
 MAIN: Final = "org.apache.spark.deploy.SparkSubmit"
 
 
@@ -91,7 +94,7 @@ def archive_file(cache_dir: Path, java: Java, home: Path) -> Path:
     The name holds everything that a JVM compares with an archive before it accepts it.
     """
     digest = hashlib.sha256()
-    for part in (str(java.home.resolve()), java.version, *FLAGS):
+    for part in (str(java.home.resolve()), java.version, TRAINING, *FLAGS):
         digest.update(part.encode() + b"\0")
     for file in (java.home / "lib" / "server" / "libjvm.so", *sorted(home.glob("jars/*.jar"))):
         with suppress(OSError):

@@ -133,6 +133,11 @@ class SparkLine:
         if properties:
             await self._call(lambda: self._configure(properties))
 
+    async def move_warehouse(self, place: str) -> None:
+        """Have databases without a location land there; empty: where they would anyway."""
+        if place:
+            await self._call(lambda: self._move_warehouse(place))
+
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -245,6 +250,16 @@ class SparkLine:
                 uri = machine.java.net.URI(f"{scheme}://{bucket}/")
                 machine.org.apache.hadoop.fs.FileSystem.get(uri, conf).close()
                 machine.org.apache.hadoop.fs.FileSystem.get(uri, conf)
+
+    def _move_warehouse(self, place: str) -> None:
+        """Static to user code; but each of these is read anew: by the session that there is, by
+        those that user code makes beside it, and by a context that it makes after `spark.stop()`.
+        """
+        key = "spark.sql.warehouse.dir"
+        session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()
+        session.get().sharedState().conf().set(key, place)
+        session.get().sessionState().conf().setConfString(key, place)
+        self._jvm().java.lang.System.setProperty(key, place)
 
     def _configure(self, properties: Mapping[str, str]) -> None:
         session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()

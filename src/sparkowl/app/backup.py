@@ -26,14 +26,14 @@ from sqlalchemy import Connection
 
 from sparkowl import __version__, credentials
 from sparkowl.app.aside import aside
-from sparkowl.config import Settings
-from sparkowl.launchers import engines
+from sparkowl.config import CATALOG_FOLDER, Settings
+from sparkowl.launchers import catalog, engines
 from sparkowl.objects import folders
 from sparkowl.objects.attributes import NAME as ATTRIBUTE
 from sparkowl.store import snapshot
 
 #: What a reader must know. It grows when an older SparkOwl could not restore the archive.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 #: Names of members.
 ABOUT: Final = "backup.json"
@@ -44,6 +44,8 @@ ENGINES: Final = "engines.json"
 MANIFEST: Final = "manifest.jsonl"
 BUCKETS: Final = "buckets"
 STAGING: Final = "staging"
+#: The shared catalogue's embedded database.
+CATALOG: Final = f"{CATALOG_FOLDER}/metastore/derby"
 #: In a member's header: the attribute of an object, and its time to the nanosecond.
 PAX_ATTRIBUTE: Final = "SPARKOWL.object"
 PAX_TIME: Final = "SPARKOWL.mtime_ns"
@@ -119,6 +121,9 @@ def write(
                 writing.file(SETTINGS, named)
             registered = [asdict(found) for found in engines.registered(settings.data_dir)]
             writing.text(ENGINES, json.dumps(registered, indent=2) + "\n")
+            with catalog.saved(settings.data_dir / CATALOG_FOLDER) as tables:
+                if tables is not None:
+                    writing.folder(CATALOG, tables)
             if with_objects:
                 for bucket in sorted(_folders(settings.data_dir / BUCKETS)):
                     writing.tree(settings.data_dir / BUCKETS, bucket, BUCKETS)
@@ -173,6 +178,12 @@ class _Writing:
         """A file of the server's own."""
         with path.open("rb") as opened:
             self._open_file(name, opened.fileno())
+
+    def folder(self, name: str, root: Path) -> None:
+        """A folder of the server's own, with the plain files in it."""
+        for path in sorted(root.rglob("*")):
+            if stat.S_ISREG(path.lstat().st_mode):
+                self.file(f"{name}/{path.relative_to(root)}", path)
 
     def upload(self, folder: Path) -> None:
         """A multipart upload; one that ended meanwhile is left out."""

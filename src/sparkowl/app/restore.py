@@ -27,7 +27,7 @@ from sqlalchemy.exc import DatabaseError
 
 from sparkowl.app import backup
 from sparkowl.app.aside import aside
-from sparkowl.config import DATABASE_FILE
+from sparkowl.config import CATALOG_FOLDER, DATABASE_FILE
 from sparkowl.objects.attributes import NAME as ATTRIBUTE
 from sparkowl.objects.keys import is_bucket_name
 from sparkowl.store import migrate, snapshot
@@ -44,7 +44,7 @@ _NEEDED: Final = (backup.ABOUT, backup.DATABASE, backup.CREDENTIALS)
 _UPLOAD: Final = re.compile(r"upload-[0-9a-f]{32}")
 _BLOCK_BYTES: Final = 1 << 20
 #: In the order in which they get their place; before them the settings, after them the database.
-_PLACED: Final = (backup.BUCKETS, backup.STAGING, backup.CREDENTIALS)
+_PLACED: Final = (backup.BUCKETS, backup.STAGING, CATALOG_FOLDER, backup.CREDENTIALS)
 #: What is raised by an archive that is damaged, or that somebody made.
 _DAMAGES: Final = (
     *(tarfile.TarError, EOFError, zlib.error),
@@ -178,6 +178,7 @@ def _check(member: tarfile.TarInfo, aside: Path) -> None:
     known = (
         (member.isreg() and member.name in {*_SMALL, backup.DATABASE})
         or (names[0] == backup.BUCKETS and len(names) > 1 and is_bucket_name(names[1]))
+        or (member.isreg() and member.name.startswith(f"{backup.CATALOG}/"))
         or (
             names[0] == backup.STAGING
             and len(names) == 3

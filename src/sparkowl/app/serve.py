@@ -21,7 +21,8 @@ from sparkowl.access.audit import Audit
 from sparkowl.access.keyring import Keyring
 from sparkowl.access.session_keys import SessionKeys
 from sparkowl.access.standing import Standing
-from sparkowl.app import chosen, isolation, process
+from sparkowl.app import catalog, chosen, isolation, objects, process
+from sparkowl.app.catalog import Chosen
 from sparkowl.app.errors import StartError
 from sparkowl.clock import Clock, System
 from sparkowl.config import Settings
@@ -113,6 +114,7 @@ async def serve(
         process.data_dir(settings) as data_dir,
         process.listening(settings) as listener,
         _opened(settings, data_dir) as opened,
+        catalog.opened(settings, opened.runners) as catalogue,
     ):
         url = process.url_of(settings.host, listener)
         server_id = new_server_id()
@@ -129,10 +131,10 @@ async def serve(
             lives=lives,
             announce=announcement.make,
         )
-        launcher = _launcher(settings, opened, links, url)
+        launcher = _launcher(settings, opened, links, url, catalogue)
         others = isolation.others_allowed(settings, await launcher.isolation())
         supervisor, asgi = _assemble(
-            settings, clock, opened, servers, links, launcher, url, others=others
+            settings, clock, opened, servers, links, launcher, url, catalogue, others=others
         )
         try:
             await _prepare(opened, settings, clock, peers=await _joined(servers))
@@ -142,6 +144,7 @@ async def serve(
                 process.answering(asgi, listener, allowed),
                 process.background(_upkeep(settings, supervisor, opened), "upkeep", stop),
                 process.background(_bucket_made(settings, opened, clock), "bucket", stop),
+                process.background(catalogue.watch(), "catalogue", stop),
             ):
                 announcement.make()
                 ready(
@@ -157,6 +160,7 @@ async def serve(
                 announcement.hand_over(await servers.peer())
                 supervisor.retire()
             await supervisor.stop(keep_sessions=settings.keep_sessions)
+            await catalogue.close(keep=settings.keep_sessions)
             await supervisor.leave()
         finally:
             announcement.hand_over(None)
@@ -168,9 +172,9 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
     """Keys, buckets, database and audit log; closed at the end."""
     try:
         keys = credentials.load_or_create(data_dir)
-        service = chosen.service(settings)
+        service = objects.service(settings)
         files = None if service else Files(data_dir / "buckets", data_dir / "staging")
-        storage = chosen.storage(service, files)
+        storage = objects.storage(service, files)
         registered = chosen.registered(settings, data_dir)
         runners = chosen.posix_users(settings)
         isolation.open_ways(settings, files, runners)
@@ -206,10 +210,12 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[_Opened]:
         store.close()
 
 
-def _launcher(settings: Settings, opened: _Opened, links: Links, url: str) -> Launcher:
+def _launcher(
+    settings: Settings, opened: _Opened, links: Links, url: str, catalogue: Chosen
+) -> Launcher:
     if settings.launcher == "fake":
-        return FakeLauncher(links.serve, upload=partial(chosen.upload, opened.storage))
-    local = chosen.local(settings, opened.registered, opened.runners)
+        return FakeLauncher(links.serve, upload=partial(objects.upload, opened.storage))
+    local = chosen.local(settings, opened.registered, opened.runners, catalogue)
     if local.keep is not None:
         postmortem.prune(local.keep)
     return LocalLauncher(local, lambda: url.replace("http", "ws", 1))
@@ -223,6 +229,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
     links: Links,
     launcher: Launcher,
     url: str,
+    catalogue: Chosen,
     *,
     others: bool,
 ) -> tuple[Supervisor, Server]:
@@ -246,8 +253,8 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         links=links,
         storage=storage,
         files=files,
-        unsent=chosen.unsent(settings, storage, clock),
-        session_keys=chosen.session_keys(settings, clock, keys.key_for(session_key.PURPOSE)),
+        unsent=objects.unsent(settings, storage, clock),
+        session_keys=objects.session_keys(settings, clock, keys.key_for(session_key.PURPOSE)),
         download=Web(limit_s=settings.notebooks.download_s, largest=LARGEST),
         sparks=sparks,
         patience=chosen.patience(settings),
@@ -255,9 +262,10 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         starts_at_once=settings.driver.starts_at_once,
         limits=limits,
         packages=packages,
-        jars=chosen.jars(settings, opened.registered),
+        jars=chosen.jars(settings, opened.registered, catalogue),
         roles=roles,
         jupyter_ahead=settings.notebooks.ahead,
+        shared_catalog="spark.sql.catalogImplementation" in catalogue.properties,
     )
     supervisor = Supervisor(
         means, chosen.pool_size(settings), servers, opened.signals, budgets.values()
@@ -279,8 +287,8 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
         budgets=budgets,
         roles=roles,
         with_packages=packages.work_groups,
-        encrypting=chosen.encrypting(settings),
-        key_sources=chosen.key_sources(settings),
+        encrypting=objects.encrypting(settings),
+        key_sources=objects.key_sources(settings),
     )
     in_sessions = SessionKeys(
         store, clock, keys.key_for(session_key.PURPOSE), context.account, roles
@@ -309,7 +317,7 @@ def _assemble(  # noqa: PLR0913  what there is, to be put together
 def _objects_door(
     settings: Settings, opened: _Opened, keyring: Keyring, clock: Clock
 ) -> S3Door | Elsewhere:
-    service = chosen.service(settings)
+    service = objects.service(settings)
     if service is not None:
         return Elsewhere(service.url)
     assert opened.files is not None

@@ -28,7 +28,7 @@ from sparkowl.cli.options import DataDir, err, fail, plain, settings
 from sparkowl.cli.owned import read
 from sparkowl.cli.redaction import Redactor, secrets_in
 from sparkowl.cli.written import written
-from sparkowl.config import POSTMORTEMS, Settings
+from sparkowl.config import CATALOG_FOLDER, POSTMORTEMS, Settings
 from sparkowl.relay.endpoint import running_url
 
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ def _collect(chosen: Settings, rows: dict[str, Any]) -> Found:
         for name in postmortem.LOGS:
             with suppress(OSError):
                 logs[name] = postmortem.tail(folder / name)
+    for name, file in (("catalogue.log", "keeper.log"), ("metastore.log", "jvm.log")):
+        with suppress(OSError):
+            logs[name] = postmortem.tail(chosen.data_dir / CATALOG_FOLDER / file)
     return Found(
         rows=rows, driver=driver, logs=logs, dumps=dumps, host=_host(chosen), secrets=secrets
     )
@@ -171,6 +174,8 @@ def _driver_secrets(folder: Path) -> Iterator[str]:
 
 
 def _host(chosen: Settings) -> dict[str, Any]:
+    from sparkowl.launchers import catalog
+
     memory = {}
     with suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -183,6 +188,7 @@ def _host(chosen: Settings) -> dict[str, Any]:
         "disk": {"total_bytes": disk.total, "free_bytes": disk.free},
         "load": os.getloadavg(),
         "processors": os.cpu_count(),
+        "catalogue": catalog.status(chosen.data_dir / CATALOG_FOLDER),
     }
 
 
@@ -220,6 +226,16 @@ def _versions(rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _catalogue(found: Found) -> str:
+    """How the shared metastore is, in a few words."""
+    status = found.host["catalogue"]
+    if status is None:
+        return "no process of the server's runs for it"
+    if not status["ok"]:
+        return f"its keeper does not answer ({status['error']})"
+    return f"{status['callers']} connections, see logs/metastore.txt"
+
+
 def _summary(chosen: Settings, found: Found) -> str:
     """What happened, for people."""
     session, driver = found.rows["session"], found.rows["driver"]
@@ -240,6 +256,7 @@ def _summary(chosen: Settings, found: Found) -> str:
         ),
         "",
     ]
+    lines += [f"The catalogue is {chosen.catalog.kind}: {_catalogue(found)}.", ""]
     if driver is None:
         lines.append("It never had a driver.")
     else:

@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 
 from sparkowl.cli.options import DataDir, settings
-from sparkowl.config import Settings, users_of
-from sparkowl.launchers import engines, users
+from sparkowl.config import CATALOG_FOLDER, Settings, users_of
+from sparkowl.launchers import catalog, engines, users
 from sparkowl.relay.endpoint import running_url
 
 _out = Console(highlight=False, soft_wrap=True)
@@ -36,9 +36,16 @@ class Check:
 
 
 def doctor(data_dir: DataDir = None) -> None:
-    """Check Java, Spark, the class-data archive, isolation, database, disk and port."""
+    """Check Java, Spark, the class-data archive, isolation, database, catalogue, disk and port."""
     chosen = settings(data_dir)
-    checks = [*_engine(chosen), *_registered(chosen), *_store(chosen), _disk(chosen), _port(chosen)]
+    checks = [
+        *_engine(chosen),
+        *_registered(chosen),
+        *_store(chosen),
+        *_catalogue(chosen),
+        _disk(chosen),
+        _port(chosen),
+    ]
     for check in checks:
         _out.print(f"{check.name:<20}", end="", markup=False)
         _out.print(f"{check.verdict:<6}", end="", style=_STYLES[check.verdict])
@@ -107,6 +114,37 @@ def _store(chosen: Settings) -> Iterator[Check]:
         yield Check("database", "ok", look(chosen.database))
     except NoDatabase as error:
         yield Check("database", "bad", str(error))
+
+
+def _catalogue(chosen: Settings) -> Iterator[Check]:
+    """Where tables are known; of the shared metastore also how it is at this moment."""
+    from sparkowl.app.catalog import keeper_spec
+    from sparkowl.app.errors import StartError
+
+    asked = chosen.catalog
+    match asked.kind:
+        case "hive":
+            where = "PostgreSQL" if asked.database is not None else "an embedded database"
+            try:
+                keeper_spec(chosen, None)
+            except StartError as error:
+                yield Check("catalogue", "bad", str(error))
+                return
+            found = catalog.status(chosen.data_dir / CATALOG_FOLDER)
+            if found is None:
+                now = "no session uses it now"
+            elif found["ok"]:
+                now = f"{found['callers']} connections"
+            else:
+                yield Check("catalogue", "bad", f"its keeper does not answer: {found['error']}")
+                return
+            yield Check("catalogue", "ok", f"a metastore on {where}; {now}")
+        case "none":
+            yield Check("catalogue", "note", "none: a session forgets its tables when it ends")
+        case "glue" if asked.jar is not None and not asked.jar.is_file():
+            yield Check("catalogue", "bad", f"catalog.jar: there is no file {asked.jar}")
+        case _:
+            yield Check("catalogue", "ok", f"{asked.kind} at {asked.uri or 'AWS'}")
 
 
 def _disk(chosen: Settings) -> Check:

@@ -20,10 +20,13 @@ ADDRESS_FILE: Final = "server.json"
 AUDIT_FILE: Final = "audit.jsonl"
 #: In the data directory: a folder for each driver that has ended.
 POSTMORTEMS: Final = "postmortem"
+#: In the data directory: what the shared catalogue keeps, and its processes.
+CATALOG_FOLDER: Final = "catalog"
 
 __all__ = [
     "ADDRESS_FILE",
     "AUDIT_FILE",
+    "CATALOG_FOLDER",
     "DATABASE_FILE",
     "POSTMORTEMS",
     "EngineName",

@@ -26,7 +26,7 @@ class StoreSection(Section):
     @field_validator("url")
     @classmethod
     def _url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _names_postgresql(value.get_secret_value()):
+        if value is not None and not names_postgresql(value.get_secret_value()):
             # Without the value: it may hold a password.
             raise ValueError(
                 "must be the URL of a PostgreSQL database, postgresql://user@host/database; "
@@ -35,7 +35,8 @@ class StoreSection(Section):
         return value
 
 
-def _names_postgresql(url: str) -> bool:
+def names_postgresql(url: str) -> bool:
+    """Whether it is the URL of a PostgreSQL database."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -188,6 +188,11 @@ class Session:
         return f"{self.output_location}/{self.id}"
 
     @property
+    def warehouse(self) -> str:
+        """Where databases of the shared catalogue land that name no location."""
+        return f"{self.output_location}/warehouse"
+
+    @property
     def spark_properties(self) -> Mapping[str, str]:
         """What the caller and the workgroup set, from both places that Athena's engines know."""
         return engine.spark_properties(self.request.get("EngineConfiguration", {}))

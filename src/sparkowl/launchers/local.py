@@ -95,6 +95,10 @@ class LocalSettings:
     aws: Mapping[str, str] = field(default_factory=dict)
     #: What is kept of drivers that have ended; None: nothing.
     keep: Keep | None = None
+    #: Properties that say where databases and tables are known; empty: in each session alone.
+    catalog: Mapping[str, str] = field(default_factory=dict)
+    #: Jars that these take.
+    catalog_jars: tuple[str, ...] = ()
     #: The S3 service that has the buckets; None: they are folders.
     s3: Service | None = None
     #: Spark's version by engine, where an engine has an environment of its own.
@@ -201,7 +205,10 @@ class LocalLauncher:
         buckets = settings.roots if role.buckets is None else tuple(spec.buckets.values())
         confinement = Confinement(
             hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
-            readable=(str(settings.cache_dir), *_folders(spec.class_path)),
+            readable=(
+                str(settings.cache_dir),
+                *_folders((*spec.class_path, *settings.catalog_jars)),
+            ),
             writable=(str(run_dir), *buckets, *settings.writable),
         )
         return DriverSpec(
@@ -225,7 +232,7 @@ class LocalLauncher:
             umask=_UMASK if settings.users is None else _SHARED_UMASK,
             jupyter=spec.jupyter,
             jupyter_token=spec.jupyter_token,
-            class_path=spec.class_path,
+            class_path=(*spec.class_path, *settings.catalog_jars),
             aws={**settings.aws, "endpoint_url": self._server_url().replace("ws", "http", 1)},
             upload_for_s=settings.upload_for_s,
         )
@@ -388,6 +395,7 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         # a home, which user code must not write to.
         "spark.jars.ivy": str(run_dir / "tmp" / "ivy"),
         "spark.sql.warehouse.dir": (run_dir / "warehouse").as_uri(),
+        **settings.catalog,
     } | (
         # Hadoop has a umask of its own, and gives each file a mode by it.
         {"spark.hadoop.fs.permissions.umask-mode": f"{_SHARED_UMASK:03o}"}

@@ -88,6 +88,8 @@ class Means:
     session_keys: SessionKeys = field(default_factory=NoKeys)
     #: Outputs that a service did not take when their driver ended; None: objects are in folders.
     unsent: Unsent | None = None
+    #: Databases that name no location land where the session's outputs do: others see them, too.
+    shared_catalog: bool = False
     #: What execution roles map to.
     roles: Roles = field(default_factory=Roles)
     #: Workgroups whose budget is used up: what waits there has no turn. The budgets' looks fill it.

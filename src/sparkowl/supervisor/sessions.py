@@ -320,7 +320,7 @@ class Sessions:
                         jupyter=session.has_jupyter,
                         jupyter_token=means.links.jupyter_token(driver.id),
                         class_path=class_path,
-                        warehouse=f"{session.output_location.rstrip('/')}/warehouse",
+                        warehouse=session.warehouse,
                     )
                 )
             except LaunchError as error:
@@ -413,6 +413,7 @@ class Sessions:
             notebook="" if name is None else f"{name}.ipynb",
             credentials=keys,
             packages=self._preparing.folder(session.id),
+            warehouse=session.warehouse if self._means.shared_catalog else "",
         )
         sent = hashlib.sha256(repr(sorted(keys.items())).encode()).hexdigest()
         await self._means.links.send_once(driver.id, f"adopt:{sent}", adopt)

@@ -1,0 +1,53 @@
+"""The line between a server and the keeper: JSON objects, one a line, over a Unix socket that only
+the server's user can open.
+
+Each is answered by one. ``{"do": "hello", "spec": <digest>}`` makes a connection a server's; while
+one is open the keeper stays. Answered with ``{"ok": false}`` where the keeper does something else
+than the digest says: then it ends, and the server may start another. ``stop`` ends it unless
+another server is there; ``status`` tells how it is; ``backup`` copies the embedded database into a
+folder of its own and names that, or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sparkowl.metastore.names import Files
+
+_ANSWERS_WITHIN_S: Final = 60.0
+
+
+@contextmanager
+def address(folder: Path) -> Iterator[str]:
+    """The control socket's address while the block runs: a path of at most 107 bytes."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{Files(folder).control.name}"
+    finally:
+        os.close(descriptor)
+
+
+def message(**fields: Any) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
+
+
+def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
+    """One question of somebody who is no server; None when no keeper runs. It waits."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(_ANSWERS_WITHIN_S)
+        try:
+            with address(folder) as at:
+                line.connect(at)
+            line.sendall(message(**fields))
+            with line.makefile("rb") as answers:
+                said = answers.readline()
+        except (FileNotFoundError, NotADirectoryError, ConnectionError):
+            return None
+    answer: dict[str, Any] | None = json.loads(said) if said else None
+    return answer
