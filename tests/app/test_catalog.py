@@ -80,9 +80,10 @@ def test_a_database_on_postgresql_needs_its_driver(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, catalog={"database": url})
     with pytest.raises(StartError, match="sparkowl jars fetch postgresql"):
         catalog.keeper_spec(settings, None)
-    jar = tmp_path / "cache" / "jars" / "4.1.4" / "postgresql" / "postgresql.jar"
+    jar = tmp_path / "own" / "postgresql" / "postgresql.jar"
     jar.parent.mkdir(parents=True)
     jar.touch()
+    settings = settings_for(tmp_path, catalog={"database": url}, jars={"folder": tmp_path / "own"})
 
     spec = catalog.keeper_spec(settings, None)
 

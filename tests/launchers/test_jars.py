@@ -63,7 +63,7 @@ def test_what_is_missing_is_said_with_the_command_that_fetches_it(tmp_path: Path
         Jars(cache_dir=tmp_path).class_path(["iceberg"], None)
 
     assert str(caught.value) == (
-        "This session needs Iceberg's jars, which are not there: run: sparkowl jars fetch iceberg"
+        "Iceberg's jars, which are not there: run: sparkowl jars fetch iceberg"
     )
 
 

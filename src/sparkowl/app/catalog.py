@@ -175,7 +175,7 @@ def _jars(settings: Settings, name: str, setting: str) -> tuple[str, ...]:
     try:
         return tuple(map(str, jars.of(name)))
     except JarsMissing as error:
-        raise StartError(f"{setting}: {error}.") from error
+        raise StartError(f"{setting} needs {error}.") from error
 
 
 def _service(settings: Settings) -> tuple[dict[str, str], tuple[str, ...]]:

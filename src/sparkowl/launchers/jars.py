@@ -86,11 +86,13 @@ class Jars:
         place = place_of(self.cache_dir, spark, name)
         manifest = Manifest.read(place)
         if manifest is None:
-            raise JarsMissing(f"{_needs(name)}, which are not there: {self._command(name, engine)}")
+            raise JarsMissing(
+                f"{_jars_of(name)}, which are not there: {self._command(name, engine)}"
+            )
         damaged = self.damaged(place, manifest)
         if damaged:
             raise JarsMissing(
-                f"{_needs(name)}, and {place / damaged[0]} is not as it was fetched: "
+                f"{_jars_of(name)}, and {place / damaged[0]} is not as it was fetched: "
                 f"{self._command(name, engine)}"
             )
         return [place / file for file in sorted(manifest.sha256)]
@@ -147,5 +149,5 @@ def sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _needs(name: str) -> str:
-    return f"This session needs {TITLES[name]}'s jars"
+def _jars_of(name: str) -> str:
+    return f"{TITLES[name]}'s jars"

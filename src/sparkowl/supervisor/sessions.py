@@ -288,7 +288,7 @@ class Sessions:
         try:
             class_path = await self._class_path(session, review, role)
         except JarsMissing as error:
-            why = explain(Code.SERVER, str(error), sentence=NOT_STARTED)
+            why = explain(Code.SERVER, f"This session needs {error}", sentence=NOT_STARTED)
             await self._happened(session, Event.START_FAILED, why)
             return None
         handle = None
