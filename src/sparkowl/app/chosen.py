@@ -278,8 +278,9 @@ def packages(settings: Settings, registered: Mapping[str, Environment]) -> PipPa
 
 def jars(settings: Settings, registered: Mapping[str, Environment], catalogue: Catalogue) -> Jars:
     """The jars of drivers: for every one those that the catalogue needs, and S3A's where an S3
-    service has the buckets."""
-    s3 = () if settings.objects.kind == "folders" else (s3a.NAME,)
+    service has the buckets. Make-believe drivers need none."""
+    real = settings.launcher == "local"
+    s3 = (s3a.NAME,) if real and settings.objects.kind == "s3" else ()
     return Jars(
         cache_dir=settings.cache_dir,
         folder=settings.jars.folder,
