@@ -81,7 +81,9 @@ def ran(athena: Any, session_id: str, code: str) -> dict[str, Any]:
 
 
 def read(seaweed: SeaweedFS, uri: str) -> bytes:
+    """The object, once it is there: a start's timeline is written beside everything else."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
+    until(lambda: seaweed.client().list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"])
     body: bytes = seaweed.client().get_object(Bucket=bucket, Key=key)["Body"].read()
     return body
 
@@ -133,6 +135,7 @@ def test_outputs_are_encrypted_as_the_workgroup_says(seaweed: SeaweedFS, tmp_pat
             found["Result"]["StdOutS3Uri"],
             f"{asked['WorkingDirectory']}/start.json",
         ):
+            read(seaweed, uri)
             bucket, _, key = uri.removeprefix("s3://").partition("/")
             head = seaweed.client().head_object(Bucket=bucket, Key=key)
             assert head["ServerSideEncryption"] == "AES256", uri
