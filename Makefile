@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLIENTS := $(VENV)/clients/.ready
 
 .PHONY: help setup demo test check quick serve bench load faults docs lock clean
 
@@ -13,14 +14,20 @@ help: ## Say what each target does
 
 setup: $(READY) ## Make the environment in .venv, from the lock file
 
-$(READY): requirements.lock tests/clients/requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml
 	@scripts/setup $(PYTHON) $(VENV)
 	@touch $(READY)
+
+# Clients of the S3 door that only tests use, and that need a botocore of their own.
+$(CLIENTS): $(READY) tests/clients/requirements.lock
+	@echo "Installing clients of S3 for tests into $(VENV)/clients"
+	@scripts/environment $(PYTHON) $(VENV)/clients tests/clients/requirements.lock
+	@touch $(CLIENTS)
 
 demo: $(READY) ## Start a server, run a real job through boto3, show the result, stop
 	@$(BIN)/python scripts/demo.py
 
-test: $(READY) ## Run all tests
+test: $(READY) $(CLIENTS) ## Run all tests
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## Format, lint, types, import directions, generated pages

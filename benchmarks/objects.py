@@ -106,6 +106,7 @@ def _rclone() -> Iterator[tuple[str, dict[str, str]]]:
         )
         try:
             while not _listens(address):
+                assert process.poll() is None, "rclone has ended"
                 time.sleep(0.02)
             yield f"http://{address}", {**_RCLONE_KEY, "AWS_DEFAULT_REGION": "us-east-1"}
         finally:

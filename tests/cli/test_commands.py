@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import SPARKOWL, sparkowl
+from tests.cli.commands import SPARKOWL, command, sparkowl
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +190,31 @@ def test_a_wrong_setting_stops_the_start_with_its_name(
 
     assert found.returncode == 2
     assert found.stderr.startswith(says), found.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[catalog]\ndatabase = 'mysql://owl:hunter2@host/db'", "catalog.database"),
+        ("[store]\nurl = 'mysql://owl:hunter2@host/db'", "store.url"),
+        ("[objects]\nkind = 's3'\nsecret_access_key = ['hunter2']", "objects.secret_access_key"),
+        (
+            "[roles.'arn:aws:iam::000000000000:role/etl']\nsecret_access_key = ['hunter2']",
+            "roles.arn:aws:iam::000000000000:role/etl.secret_access_key",
+        ),
+        ("[unmapped_role]\nsecret_access_key = ['hunter2']", "unmapped_role.secret_access_key"),
+    ],
+)
+def test_a_secret_that_breaks_a_rule_is_named_and_not_shown(
+    tmp_path: Path, text: str, named: str
+) -> None:
+    (tmp_path / "sparkowl.toml").write_text(text)
+
+    found = command("jars", "list", "--data-dir", str(tmp_path))
+
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"Setting {named}: ")
+    assert "hunter2" not in found.stderr
 
 
 def test_a_wrong_line_of_the_settings_file_stops_the_start(tmp_path: Path) -> None:

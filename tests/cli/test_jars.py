@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.cli.commands import command
 from tests.launchers.test_jars import shelf
 
@@ -49,3 +50,19 @@ def test_a_wrong_setting_is_named_with_the_rule(tmp_path: Path) -> None:
 
     assert found.returncode == 2
     assert found.stderr.startswith("Setting jars.repositories.0: String should match pattern")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--repository", "ftp://there", "Setting jars.repositories.0: String should match pattern"),
+        ("--ivy-settings", "missing.xml", "Setting jars.ivy_settings: there is no file "),
+    ],
+)
+def test_a_wrong_option_is_named_with_the_rule(
+    tmp_path: Path, option: str, value: str, says: str
+) -> None:
+    found = command("jars", "fetch", "delta", option, value, "--data-dir", str(tmp_path))
+
+    assert found.returncode == 2
+    assert found.stderr.startswith(says)

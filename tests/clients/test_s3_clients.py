@@ -16,12 +16,12 @@ from typing import Any, Final
 import pytest
 from tests.serving import Server
 
-#: `make setup` makes it, from tests/clients/requirements.lock.
+#: `make test` makes it, from tests/clients/requirements.lock.
 PYTHON: Final = Path(sys.prefix) / "clients" / "bin" / "python"
 
 has_clients = pytest.mark.skipif(
     not PYTHON.exists() and "CI" not in os.environ,
-    reason=f"there is no environment of S3 clients at {PYTHON.parents[1]}: say make setup",
+    reason=f"there is no environment of S3 clients at {PYTHON.parents[1]}: say make test",
 )
 
 

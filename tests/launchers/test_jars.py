@@ -67,6 +67,20 @@ def test_what_is_missing_is_said_with_the_command_that_fetches_it(tmp_path: Path
     )
 
 
+def test_what_cannot_be_fetched_for_the_spark_is_said_without_a_command(tmp_path: Path) -> None:
+    engine = "Apache Spark version 3.5"
+    jars = Jars(cache_dir=tmp_path, sparks={engine: "3.5.8"})
+
+    with pytest.raises(JarsMissing) as caught:
+        jars.class_path(["hudi"], "Apache Spark version 4.1")
+
+    assert str(caught.value) == (
+        "Hudi's jars, but there are no hudi jars for Spark 4.1, only for 3.5"
+    )
+    with pytest.raises(JarsMissing, match="run: sparkowl jars fetch hudi --engine"):
+        jars.class_path(["hudi"], engine)
+
+
 def test_a_manifest_without_all_of_its_files_is_nothing(tmp_path: Path) -> None:
     place = shelf(tmp_path)
     (place / "a.jar").unlink()

@@ -43,12 +43,16 @@ def fetch(
     for name in names:
         if name not in NAMES:
             fail(f"There is nothing called {name} to fetch. Names: {', '.join(NAMES)}.", code=2)
-    chosen = settings(data_dir)
+    given = {"repositories": repositories, "ivy_settings": ivy_settings}
+    chosen = settings(data_dir, jars={key: value for key, value in given.items() if value})
+    asked = chosen.jars
+    if asked.ivy_settings is not None and not asked.ivy_settings.is_file():
+        fail(f"Setting jars.ivy_settings: there is no file {asked.ivy_settings}.", code=2)
     source = Source(
         python=_python(chosen, engine),
         java_home=chosen.driver.java_home,
-        repositories=repositories or chosen.jars.repositories,
-        ivy_settings=ivy_settings.absolute() if ivy_settings else chosen.jars.ivy_settings,
+        repositories=asked.repositories,
+        ivy_settings=asked.ivy_settings,
     )
     try:
         build = fetching.build(source)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from rich.console import Console
 
 from sparkowl.config import Settings
@@ -57,9 +57,21 @@ def _problem(problem: Any) -> str:
         nearest = get_close_matches(name, list(setting_names(Settings)), n=1)
         return f"There is no setting {name}." + "".join(f" Is {n} meant?" for n in nearest)
     # These may hold what is not for everybody to read.
-    if isinstance(problem["input"], dict | BaseModel) or problem["loc"][0] == "store":
+    if isinstance(problem["input"], dict | BaseModel) or _is_secret(Settings, problem["loc"]):
         return f"Setting {name}: {problem['msg']}."
     return f"Setting {name}: {problem['msg']} (given: {problem['input']!r})."
+
+
+def _is_secret(kind: Any, place: Sequence[int | str]) -> bool:
+    """Whether a setting of this kind, or what is at this place in it, is a secret."""
+    if kind is SecretStr:
+        return True
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(str(place[0])) if place else None
+        return field is not None and _is_secret(field.annotation, place[1:])
+    if get_origin(kind) is dict:
+        return _is_secret(get_args(kind)[1], place[1:])
+    return any(_is_secret(each, place) for each in get_args(kind))
 
 
 def setting_names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

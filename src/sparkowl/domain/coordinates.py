@@ -19,6 +19,11 @@ class NoneFits(Exception):
     """There are no such jars for this Spark; the text says for which there are."""
 
 
+def line_of(spark: str) -> str:
+    """Of which line a version of Spark's is: ``4.1`` for ``4.1.4``."""
+    return ".".join(spark.split(".")[:2])
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
     """A Spark as its jars tell: ``spark-core_2.13-4.1.4.jar``, ``hadoop-client-api-3.4.2.jar``."""
@@ -29,7 +34,7 @@ class Build:
 
     @property
     def line(self) -> str:
-        return ".".join(self.spark.split(".")[:2])
+        return line_of(self.spark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,21 @@ _NOT_S3AS: Final = (
 _POSTGRESQL: Final = "org.postgresql:postgresql:42.7.14"
 
 
+_LINES: Final[Mapping[str, Mapping[str, str]]] = {
+    "iceberg": _ICEBERG,
+    "delta": _DELTA,
+    "hudi": _HUDI,
+    "s3a": _CLOUD,
+}
+
+
+def require_line(name: str, spark: str) -> None:
+    """:class:`NoneFits` when a name has nothing for the line of this version of Spark's."""
+    lines, line = _LINES.get(name), line_of(spark)
+    if lines is not None and line not in lines:
+        raise NoneFits(f"there are no {name} jars for Spark {line}, only for {' and '.join(lines)}")
+
+
 def coordinates(name: str, build: Build) -> Coordinates:
     """What fits; :class:`NoneFits` when nothing does, or when the Spark is of no line we know.
 
@@ -140,9 +160,5 @@ def _package(name: str, lines: Mapping[str, str], build: Build) -> str:
 
 
 def _of_line(name: str, lines: Mapping[str, str], build: Build) -> str:
-    found = lines.get(build.line)
-    if found is None:
-        raise NoneFits(
-            f"there are no {name} jars for Spark {build.line}, only for {' and '.join(lines)}"
-        )
-    return found
+    require_line(name, build.spark)
+    return lines[build.line]

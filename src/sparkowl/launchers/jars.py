@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from sparkowl.domain.coordinates import NoneFits, require_line
 from sparkowl.domain.formats import TITLES
 
 MANIFEST: Final = "manifest.json"
@@ -86,9 +87,7 @@ class Jars:
         place = place_of(self.cache_dir, spark, name)
         manifest = Manifest.read(place)
         if manifest is None:
-            raise JarsMissing(
-                f"{_jars_of(name)}, which are not there: {self._command(name, engine)}"
-            )
+            raise JarsMissing(f"{_jars_of(name)}, {self._why_not_there(name, engine)}")
         damaged = self.damaged(place, manifest)
         if damaged:
             raise JarsMissing(
@@ -111,6 +110,13 @@ class Jars:
             for file, digest in sorted(manifest.sha256.items())
             if not self._is_whole(place / file, digest)
         ]
+
+    def _why_not_there(self, name: str, engine: str | None) -> str:
+        try:
+            require_line(name, self.spark(engine))
+        except NoneFits as why:
+            return f"but {why}"
+        return f"which are not there: {self._command(name, engine)}"
 
     def _command(self, name: str, engine: str | None) -> str:
         where = f' --engine "{engine}"' if engine in self.sparks else ""
