@@ -259,6 +259,9 @@ class SparkLine:
         session = self._jvm().org.apache.spark.sql.SparkSession.getDefaultSession()
         session.get().sharedState().conf().set(key, place)
         session.get().sessionState().conf().setConfString(key, place)
+        # Hive's own word for it, which Spark sets at its start and Iceberg's Hive catalogue reads.
+        hadoop = session.get().sparkContext().hadoopConfiguration()
+        hadoop.set("hive.metastore.warehouse.dir", place)
         self._jvm().java.lang.System.setProperty(key, place)
 
     def _configure(self, properties: Mapping[str, str]) -> None:
