@@ -72,9 +72,12 @@ async def test_a_session_without_keys_puts_nothing(seaweed: SeaweedFS, bucket: s
         await service(seaweed.url, {}).put(f"s3://{bucket}/key", b"1", {})
 
 
-async def test_a_key_that_cannot_be_sent_is_refused(seaweed: SeaweedFS, bucket: str) -> None:
-    with pytest.raises(Refused, match="no object can have the key 'a//b'"):
-        await service(seaweed.url, profile(SESSION)).put(f"s3://{bucket}/a//b", b"1", {})
+@pytest.mark.parametrize("key", ["a//b", "/a"])
+async def test_a_key_that_cannot_be_sent_is_refused(
+    seaweed: SeaweedFS, bucket: str, key: str
+) -> None:
+    with pytest.raises(Refused, match=f"no object can have the key '{key}'"):
+        await service(seaweed.url, profile(SESSION)).put(f"s3://{bucket}/{key}", b"1", {})
 
 
 async def test_a_service_that_is_not_there_is_away() -> None:

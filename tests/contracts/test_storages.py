@@ -140,13 +140,26 @@ async def test_what_is_to_be_encrypted_is_encrypted_by_the_service(
     assert await storage.read(Location(bucket, "secret"), 10) == b"1"
 
 
-@pytest.mark.parametrize("key", ["a//b", "a/../b"])
+@pytest.mark.parametrize("key", ["a//b", "a/../b", "/a", "a/"])
 async def test_a_key_that_cannot_be_sent_is_refused(service: Service, key: str) -> None:
     storage = S3Storage(service)
     place = Location(await made(storage), key)
 
     with pytest.raises(InvalidKey):
         await storage.put(place, b"1")
+
+
+async def test_no_key_is_taken_for_another(service: Service) -> None:
+    """Who may read ``/secret/a`` need not be who may read ``secret/a``."""
+    storage = S3Storage(service)
+    place = Location(await made(storage), "secret/a")
+    await storage.put(place, b"1")
+
+    for key in ("/secret/a", "secret/a/"):
+        with pytest.raises(InvalidKey):
+            await storage.read(replace(place, key=key), 10)
+        with pytest.raises(InvalidKey):
+            await storage.size(replace(place, key=key))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ class Service:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not self._keys():
             raise Refused("the session has no keys for the S3 service")
+        if key.startswith("/"):  # obstore would take it off, and put another object
+            raise Refused(f"no object can have the key {key[:200]!r}")
         try:
             store = await asyncio.to_thread(self._store, bucket, encryption)
             import obstore

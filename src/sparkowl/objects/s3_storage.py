@@ -99,6 +99,9 @@ class S3Storage:
 
 @contextmanager
 def _translated(place: Location) -> Iterator[None]:
+    if place.key.startswith("/") or place.key.endswith("/"):
+        # obstore would take these off, and go to another object than the caller's rights are for.
+        raise meaning(ValueError(), place.uri)
     try:
         yield
     except (BaseError, OSError, ValueError) as error:
