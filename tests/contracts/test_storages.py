@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.refusing import refusing
 from tests.seaweed import READER, REGION, SERVER, SESSION, SeaweedFS
 
 from sparkowl.domain.encryption import Encryption
@@ -233,6 +234,15 @@ async def test_a_service_that_is_not_there_is_said_to_be_unreachable() -> None:
                 await attempt()  # type: ignore[misc]
 
 
+async def test_a_bucket_of_another_region_is_no_outage() -> None:
+    """Else all outputs of all sessions would wait for it."""
+    with refusing(301, "PermanentRedirect") as url:
+        storage = S3Storage(Service(region=REGION, endpoint=url, keys=SERVER))
+
+        with pytest.raises(StorageRefused, match="another region"):
+            await storage.put(Location("elsewhere", "key"), b"1")
+
+
 def test_what_the_service_answers_has_a_meaning() -> None:
     def kind(status: int | None, code: str = "", *, path: bool = False) -> type[ObjectError]:
         return type(refusal("s3://b/k", status=status, code=code, message="", is_path=path))
@@ -240,7 +250,12 @@ def test_what_the_service_answers_has_a_meaning() -> None:
     assert kind(None) is StorageUnreachable
     assert kind(500, "InternalError") is StorageUnreachable
     assert kind(503, "SlowDown") is StorageUnreachable
+    assert kind(429, "TooManyRequests") is StorageUnreachable
     assert kind(403, "RequestTimeTooSkewed") is StorageUnreachable
+    assert kind(400, "KMS.ThrottlingException") is StorageUnreachable
+    assert kind(301, "PermanentRedirect") is StorageRefused
+    assert kind(411, "MissingContentLength") is StorageRefused
+    assert kind(501, "NotImplemented") is StorageRefused
     assert kind(403, "AccessDenied") is StorageRefused
     assert kind(400, "InvalidArgument") is StorageRefused
     assert kind(404, "NoSuchBucket") is NoSuchBucket
