@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,15 @@ def test_a_condition_is_decided_at_the_end_and_the_parts_stay(files: Files) -> N
         Uploads(files).complete(upload, [part], Condition(if_absent=True))
     assert files.read_bytes("lake", "a/b") == b"theirs"
     Uploads(files).complete(upload, [part])
+
+
+def test_a_part_of_another_file_system_is_copied(files: Files) -> None:
+    source = Path("/proc/version").read_bytes()
+    with files.draft() as draft, Path("/proc/version").open("rb") as file:
+        draft.append(file.fileno(), len(source))
+        assert draft.path.read_bytes() == source
+        with pytest.raises(OSError, match="became shorter"):
+            draft.append(file.fileno(), len(source) + 1)
 
 
 def test_an_upload_is_for_its_key_only(files: Files) -> None:
