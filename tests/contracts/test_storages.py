@@ -124,6 +124,25 @@ async def test_a_bucket_that_is_there_is_left_as_it_is(storage: Storage) -> None
 # --- a service ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path_style", [True, False])
+async def test_no_bucket_leads_to_another_place(path_style: bool) -> None:
+    """Anybody may name one, in a notebook's URI, and the server signs what it asks for."""
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, refusing(500, "Asked") as url:
+        other = f"127.0.0.1:{elsewhere.getsockname()[1]}"
+        storage = S3Storage(
+            Service(region=REGION, endpoint=url, keys=SERVER, path_style=path_style)
+        )
+        for bucket in (f"{other}#", f"{other}?", f"u@{other}", "..", "lake%2Fkey?", "a b", ""):
+            with pytest.raises(NoSuchBucket):
+                await storage.read(Location(bucket, "key"), 1)
+            with pytest.raises(NoSuchBucket):
+                await storage.put(Location(bucket, "key"), b"1")
+            assert not await storage.exists(Location(bucket, "key"))
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+
+
 async def test_what_is_to_be_encrypted_is_encrypted_by_the_service(
     service: Service, seaweed: SeaweedFS
 ) -> None:
