@@ -293,11 +293,12 @@ class Agent:
             if self._adopted is None:
                 self._profile.give(adopt.credentials)
                 await self._generation.adopt(adopt)
+                self._adopted = adopt
             else:
-                # Repeated, it brings new keys; what the user has set since stays.
+                # What the user has set since stays.
                 self._profile.renew(adopt.credentials)
-            self._adopted = adopt
-        self._notebooks.adopt(adopt)
+                self._adopted = self._adopted.repeated(adopt)
+        self._notebooks.adopt(self._adopted)
         self._outbox.put(Adopted, session_id=adopt.session_id)
 
     def _keys(self) -> Mapping[str, str]:
