@@ -115,21 +115,26 @@ class Unsent:
 
     async def reconcile(self) -> Verdict:
         """Send what waits. Work of the supervisor's queue."""
-        refused = False
+        refused, away = False, set[str]()
         for folder in await asyncio.to_thread(self._waiting):
             try:
                 note = await self._good_note(folder)
-                if note is not None:
+                if note is None:
+                    continue
+                bucket = locations.parse(note["location"]).bucket
+                if bucket not in away:
                     await self._send(folder, note)
             except StorageUnreachable as error:
-                self._failures += 1
+                away.add(bucket)  # asked once, however much is for it
                 log.warning("outputs still not taken: %s", error)
-                return Rest(backoff_s(self._failures))
             except (ObjectError, OSError) as error:
                 refused = True
                 log.warning(
                     "outputs not sent", extra={"calculation": folder.name, "why": str(error)}
                 )
+        if away:
+            self._failures += 1
+            return Rest(backoff_s(self._failures))
         self._failures = 0
         return Rest(REFUSED_AGAIN_S if refused else None)
 
