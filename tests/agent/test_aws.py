@@ -151,6 +151,24 @@ def test_a_profile_that_cannot_be_written_is_tried_again_at_the_next_dial(
     assert config(spec)["default"]["endpoint_url"] == "http://127.0.0.1:9999"
 
 
+def test_new_keys_that_cannot_be_written_end_no_session_and_are_written_later(
+    spec: DriverSpec,
+) -> None:
+    """A block may have filled the disk just when its session's keys are renewed."""
+    profile, folder = Profile(spec), Folder(Path(spec.run_dir))
+    profile.give(KEYS)
+    folder.aws_credentials.unlink()
+    folder.aws_credentials.mkdir()  # in the way, as a full disk would be
+
+    profile.renew(KEYS | TOKEN)
+    profile.catch_up()
+
+    assert {file.name for file in folder.aws.iterdir()} == {"credentials", "config"}
+    folder.aws_credentials.rmdir()
+    profile.catch_up()
+    assert "the-token" in folder.aws_credentials.read_text()
+
+
 def test_a_driver_that_was_told_nothing_has_files_and_no_endpoint(tmp_path: Path) -> None:
     spec = made(tmp_path)
     profile = Profile(spec)

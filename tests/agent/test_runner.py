@@ -166,6 +166,22 @@ async def test_one_whose_outputs_are_refused_fails_with_the_reason(tmp_path: Pat
         assert (scene.spool / "stdout").read_bytes() == b"said"
 
 
+async def test_one_whose_outputs_could_not_be_spooled_is_told_why_and_not_what_followed(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path)
+    scene.spool.write_text("in the way, as a full disk would be")
+    async with scene:
+        scene.kernel.go.set()
+
+        ended = await scene.end()
+
+    assert (ended.outcome, ended.reason) == (
+        "failed",
+        "The calculation's output could not be stored: File exists.",
+    )
+
+
 async def test_a_driver_that_ends_while_outputs_wait_tells_how_the_block_ended(
     tmp_path: Path,
 ) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import boto3
 import pytest
+from tests.refusing import refusing
 from tests.seaweed import READER, REGION, SESSION, SeaweedFS
 
 from sparkowl.agent.s3 import Service
@@ -72,14 +73,40 @@ async def test_a_session_without_keys_puts_nothing(seaweed: SeaweedFS, bucket: s
         await service(seaweed.url, {}).put(f"s3://{bucket}/key", b"1", {})
 
 
-async def test_a_key_that_cannot_be_sent_is_refused(seaweed: SeaweedFS, bucket: str) -> None:
-    with pytest.raises(Refused, match="no object can have the key 'a//b'"):
-        await service(seaweed.url, profile(SESSION)).put(f"s3://{bucket}/a//b", b"1", {})
+@pytest.mark.parametrize("key", ["a//b", "/a"])
+async def test_a_key_that_cannot_be_sent_is_refused(
+    seaweed: SeaweedFS, bucket: str, key: str
+) -> None:
+    with pytest.raises(Refused, match=f"no object can have the key '{key}'"):
+        await service(seaweed.url, profile(SESSION)).put(f"s3://{bucket}/{key}", b"1", {})
 
 
 async def test_a_service_that_is_not_there_is_away() -> None:
     with pytest.raises(ServiceAway, match="does not answer"):
         await service("http://127.0.0.1:1", profile(SESSION)).put("s3://bucket/key", b"1", {})
+
+
+async def test_a_bucket_of_another_region_is_not_waited_for() -> None:
+    with refusing(301, "PermanentRedirect") as url, pytest.raises(Refused, match="another region"):
+        await service(url, profile(SESSION)).put("s3://elsewhere/key", b"1", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (411, "MissingContentLength", Refused),
+        (501, "NotImplemented", Refused),
+        (400, "ExpiredToken", ServiceAway),
+        (400, "KMS.ThrottlingException", ServiceAway),
+        (429, "TooManyRequests", ServiceAway),
+        (500, "InternalError", ServiceAway),
+    ],
+)
+async def test_only_what_may_pass_is_waited_for(
+    status: int, code: str, kind: type[Exception]
+) -> None:
+    with refusing(status, code) as url, pytest.raises(kind, match=code):
+        await service(url, profile(SESSION)).put("s3://bucket/key", b"1", {})
 
 
 def test_obstore_is_not_loaded_before_it_is_needed() -> None:

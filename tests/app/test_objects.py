@@ -80,10 +80,17 @@ def ran(athena: Any, session_id: str, code: str) -> dict[str, Any]:
     return find()
 
 
-def read(seaweed: SeaweedFS, uri: str) -> bytes:
-    """The object, once it is there: a start's timeline is written beside everything else."""
+def arrived(seaweed: SeaweedFS, uri: str) -> Any:
+    """The head of an object that may be on its way still: nobody waits for a start's timeline."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    until(lambda: seaweed.client().list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"])
+    client = seaweed.client()
+    often = {"Delay": 1, "MaxAttempts": 30}
+    client.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig=often)
+    return client.head_object(Bucket=bucket, Key=key)
+
+
+def read(seaweed: SeaweedFS, uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
     body: bytes = seaweed.client().get_object(Bucket=bucket, Key=key)["Body"].read()
     return body
 
@@ -98,6 +105,7 @@ def test_outputs_and_timeline_are_in_the_service(seaweed: SeaweedFS, tmp_path: P
 
         assert found["Status"]["State"] == "COMPLETED"
         assert read(seaweed, found["Result"]["StdOutS3Uri"]) == b"hello"
+        arrived(seaweed, f"{location}/{session_id}/start.json")
         timeline = json.loads(read(seaweed, f"{location}/{session_id}/start.json"))
         assert "ready" in timeline
     assert not (tmp_path / "buckets").exists()
@@ -135,10 +143,7 @@ def test_outputs_are_encrypted_as_the_workgroup_says(seaweed: SeaweedFS, tmp_pat
             found["Result"]["StdOutS3Uri"],
             f"{asked['WorkingDirectory']}/start.json",
         ):
-            read(seaweed, uri)
-            bucket, _, key = uri.removeprefix("s3://").partition("/")
-            head = seaweed.client().head_object(Bucket=bucket, Key=key)
-            assert head["ServerSideEncryption"] == "AES256", uri
+            assert arrived(seaweed, uri)["ServerSideEncryption"] == "AES256", uri
 
 
 def encrypted(athena: Any, option: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.refusing import refusing
 from tests.seaweed import READER, REGION, SERVER, SESSION, SeaweedFS
 
 from sparkowl.domain.encryption import Encryption
@@ -123,6 +124,25 @@ async def test_a_bucket_that_is_there_is_left_as_it_is(storage: Storage) -> None
 # --- a service ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path_style", [True, False])
+async def test_no_bucket_leads_to_another_place(path_style: bool) -> None:
+    """Anybody may name one, in a notebook's URI, and the server signs what it asks for."""
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, refusing(500, "Asked") as url:
+        other = f"127.0.0.1:{elsewhere.getsockname()[1]}"
+        storage = S3Storage(
+            Service(region=REGION, endpoint=url, keys=SERVER, path_style=path_style)
+        )
+        for bucket in (f"{other}#", f"{other}?", f"u@{other}", "..", "lake%2Fkey?", "a b", ""):
+            with pytest.raises(NoSuchBucket):
+                await storage.read(Location(bucket, "key"), 1)
+            with pytest.raises(NoSuchBucket):
+                await storage.put(Location(bucket, "key"), b"1")
+            assert not await storage.exists(Location(bucket, "key"))
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+
+
 async def test_what_is_to_be_encrypted_is_encrypted_by_the_service(
     service: Service, seaweed: SeaweedFS
 ) -> None:
@@ -140,13 +160,26 @@ async def test_what_is_to_be_encrypted_is_encrypted_by_the_service(
     assert await storage.read(Location(bucket, "secret"), 10) == b"1"
 
 
-@pytest.mark.parametrize("key", ["a//b", "a/../b"])
+@pytest.mark.parametrize("key", ["a//b", "a/../b", "/a", "a/"])
 async def test_a_key_that_cannot_be_sent_is_refused(service: Service, key: str) -> None:
     storage = S3Storage(service)
     place = Location(await made(storage), key)
 
     with pytest.raises(InvalidKey):
         await storage.put(place, b"1")
+
+
+async def test_no_key_is_taken_for_another(service: Service) -> None:
+    """Who may read ``/secret/a`` need not be who may read ``secret/a``."""
+    storage = S3Storage(service)
+    place = Location(await made(storage), "secret/a")
+    await storage.put(place, b"1")
+
+    for key in ("/secret/a", "secret/a/"):
+        with pytest.raises(InvalidKey):
+            await storage.read(replace(place, key=key), 10)
+        with pytest.raises(InvalidKey):
+            await storage.size(replace(place, key=key))
 
 
 @pytest.mark.parametrize(
@@ -220,6 +253,15 @@ async def test_a_service_that_is_not_there_is_said_to_be_unreachable() -> None:
                 await attempt()  # type: ignore[misc]
 
 
+async def test_a_bucket_of_another_region_is_no_outage() -> None:
+    """Else all outputs of all sessions would wait for it."""
+    with refusing(301, "PermanentRedirect") as url:
+        storage = S3Storage(Service(region=REGION, endpoint=url, keys=SERVER))
+
+        with pytest.raises(StorageRefused, match="another region"):
+            await storage.put(Location("elsewhere", "key"), b"1")
+
+
 def test_what_the_service_answers_has_a_meaning() -> None:
     def kind(status: int | None, code: str = "", *, path: bool = False) -> type[ObjectError]:
         return type(refusal("s3://b/k", status=status, code=code, message="", is_path=path))
@@ -227,7 +269,12 @@ def test_what_the_service_answers_has_a_meaning() -> None:
     assert kind(None) is StorageUnreachable
     assert kind(500, "InternalError") is StorageUnreachable
     assert kind(503, "SlowDown") is StorageUnreachable
+    assert kind(429, "TooManyRequests") is StorageUnreachable
     assert kind(403, "RequestTimeTooSkewed") is StorageUnreachable
+    assert kind(400, "KMS.ThrottlingException") is StorageUnreachable
+    assert kind(301, "PermanentRedirect") is StorageRefused
+    assert kind(411, "MissingContentLength") is StorageRefused
+    assert kind(501, "NotImplemented") is StorageRefused
     assert kind(403, "AccessDenied") is StorageRefused
     assert kind(400, "InvalidArgument") is StorageRefused
     assert kind(404, "NoSuchBucket") is NoSuchBucket

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from sparkowl.objects.attributes import About
+from sparkowl.objects.drafts import Draft
 from sparkowl.objects.errors import (
     InvalidPart,
     InvalidPartOrder,
@@ -97,6 +99,35 @@ def test_a_condition_is_decided_at_the_end_and_the_parts_stay(files: Files) -> N
         Uploads(files).complete(upload, [part], Condition(if_absent=True))
     assert files.read_bytes("lake", "a/b") == b"theirs"
     Uploads(files).complete(upload, [part])
+
+
+def test_a_part_of_another_file_system_is_copied(files: Files) -> None:
+    source = Path("/proc/version").read_bytes()
+    with files.draft() as draft, Path("/proc/version").open("rb") as file:
+        draft.append(file.fileno(), len(source))
+        assert draft.path.read_bytes() == source
+        with pytest.raises(OSError, match="became shorter"):
+            draft.append(file.fileno(), len(source) + 1)
+
+
+def test_of_two_that_complete_an_upload_at_once_the_later_is_told_that_it_is_gone(
+    files: Files,
+) -> None:
+    """Clients ask again when the first answer takes long."""
+
+    class Meanwhile(Files):
+        def draft(self) -> Draft:
+            Uploads(files).complete(upload, [part])
+            return super().draft()
+
+    upload = begin(files)
+    part = send(files, upload, 1, b"all")
+
+    with pytest.raises(NoSuchUpload):
+        Uploads(Meanwhile(files.root, files.staging)).complete(upload, [part])
+
+    assert files.read_bytes("lake", "a/b") == b"all"
+    assert list(files.staging.iterdir()) == []
 
 
 def test_an_upload_is_for_its_key_only(files: Files) -> None:

@@ -9,6 +9,7 @@ from tests.stories.test_queue import add_work_group
 from tests.stories.world import LEASE_S, World, pair, world
 
 from sparkowl.domain.limits import Limits, Quota
+from sparkowl.supervisor.session_keys import DerivedKeys
 
 FOLDER = Path("/cache/packages/key/site")
 WAITS = "Session waits for the packages of its workgroup, or for capacity: place 1 of 1"
@@ -32,6 +33,19 @@ async def test_a_driver_is_told_where_the_packages_are(tmp_path: Path, pool: int
         assert await given(w, session_id) == str(FOLDER)
         assert (await w.session(session_id)).timeline["warm"] is bool(pool)
         assert w.packages.asked == ["spark"]
+
+
+async def test_a_driver_keeps_its_packages_when_its_server_starts_again(tmp_path: Path) -> None:
+    """It is told its keys anew, by a server that knows nothing of the packages any more."""
+    async with world(tmp_path, session_keys=DerivedKeys(b"the server's")) as w:
+        w.packages.outcomes["spark"] = FOLDER
+        session_id = await w.start()
+        await w.crash()
+
+        await w.restart()
+        await w.advance(20)
+
+        assert await given(w, session_id) == str(FOLDER)
 
 
 async def test_other_workgroups_have_none(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sparkowl.domain.service_keys import KeySources
 from sparkowl.domain.session import Session
 from sparkowl.supervisor.means import KeysAway, KeysRefused
 from sparkowl.supervisor.service_keys import (
+    AGAIN_AFTER,
     LASTS,
     RENEWED_BEFORE,
     Assumed,
@@ -41,10 +42,12 @@ class MakeBelieveTokens:
     def __init__(self, clock: Manual) -> None:
         self.clock = clock
         self.asked: list[tuple[str, str]] = []
+        self.refused = 0
         self.trouble: Exception | None = None
 
     def assume(self, role: str, name: str) -> Assumed:
         if self.trouble is not None:
+            self.refused += 1
             raise self.trouble
         self.asked.append((role, name))
         key_id = f"assumed-{len(self.asked)}"
@@ -105,6 +108,23 @@ async def test_a_token_service_that_is_away_is_no_loss_while_the_keys_are_good()
     clock.advance(60)
     with pytest.raises(KeysAway):
         await id_of(keys, ETL)
+
+
+async def test_sessions_whose_keys_are_good_do_not_wait_at_each_look_for_one_that_is_away() -> None:
+    clock = Manual()
+    tokens = MakeBelieveTokens(clock)
+    keys = ServiceKeys(clock, by_role={}, assume=tokens.assume)
+    await id_of(keys, ETL)
+    tokens.trouble = KeysAway("away")
+    clock.advance((LASTS - timedelta(minutes=10)).total_seconds())
+
+    for _ in range(3):
+        assert await id_of(keys, ETL) == "assumed-1"
+    assert tokens.refused == 1
+
+    tokens.trouble = None
+    clock.advance(AGAIN_AFTER.total_seconds())
+    assert await id_of(keys, ETL) == "assumed-2"
 
 
 def test_a_start_is_refused_where_no_keys_could_be_had() -> None:

@@ -172,6 +172,41 @@ async def test_what_is_refused_does_not_hold_up_others_and_is_tried_again(scene:
     assert scene.left == []
 
 
+async def test_a_bucket_that_cannot_be_reached_does_not_hold_up_those_of_others(
+    scene: Scene,
+) -> None:
+    class OneAway(SwitchedStorage):
+        async def put(
+            self, place: Location, content: bytes, encryption: Encryption | None = None
+        ) -> None:
+            if place.bucket == "away":
+                raise StorageUnreachable("its key service is busy")
+            await super().put(place, content, encryption)
+
+    await scene.unsent.keep(SESSION, CALCULATION, CONTENT)
+    away = replace(CALCULATION, id="0-first", output_location="s3://away/c")  # type: ignore[arg-type]
+    await scene.unsent.keep(SESSION, away, CONTENT)
+    unsent = Unsent(scene.folder, OneAway(FolderStorage(scene.files)), scene.clock, scene.bounds)
+
+    assert await rested(unsent) == 2
+
+    assert scene.read("stdout") == b"said"
+    assert scene.left == [away.id]
+    assert unsent.waits
+
+
+async def test_what_cannot_be_read_does_not_hold_up_others(scene: Scene) -> None:
+    await scene.unsent.keep(SESSION, CALCULATION, CONTENT)
+    broken = replace(CALCULATION, id="0-first")  # type: ignore[arg-type]
+    await scene.unsent.keep(SESSION, broken, {"stderr": b""})
+    (scene.folder / broken.id / "stdout").mkdir()
+
+    assert await rested(scene.unsent) == REFUSED_AGAIN_S
+
+    assert scene.read("stdout") == b"said"
+    assert scene.left == [broken.id]
+
+
 async def test_fillers_take_the_place_of_nothing(scene: Scene) -> None:
     scene.files.put_bytes("results", "c/stdout", b"there")
     await scene.unsent.keep(SESSION, CALCULATION, {"stderr": b"kept"})

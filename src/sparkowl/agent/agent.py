@@ -290,12 +290,15 @@ class Agent:
 
     async def _adopt(self, adopt: Adopt) -> None:
         async with self._changing:
-            self._profile.give(adopt.credentials)
             if self._adopted is None:
+                self._profile.give(adopt.credentials)
                 await self._generation.adopt(adopt)
-            # Repeated, it brings new keys; what the user has set since stays.
-            self._adopted = adopt
-        self._notebooks.adopt(adopt)
+                self._adopted = adopt
+            else:
+                # What the user has set since stays.
+                self._profile.renew(adopt.credentials)
+                self._adopted = self._adopted.repeated(adopt)
+        self._notebooks.adopt(self._adopted)
         self._outbox.put(Adopted, session_id=adopt.session_id)
 
     def _keys(self) -> Mapping[str, str]:
@@ -306,6 +309,7 @@ class Agent:
         while True:
             await asyncio.sleep(_TIDY_EVERY_S)
             self._generation.trim_logs()
+            self._profile.catch_up()
 
     def _gives_up_at(self, last_heard: float) -> float:
         """A calculation may end while the server is away; only then the driver is idle."""

@@ -67,11 +67,29 @@ class Profile:
         self._told = spec.aws
         self._server = spec.aws.get("endpoint_url", "")
         self._keys: Mapping[str, str] = {}
+        #: There are newer keys than in the file.
+        self._behind = False
 
     def give(self, keys: Mapping[str, str]) -> None:
         """From now on these are the session's keys."""
         self._keys = keys
         self.write()
+
+    def renew(self, keys: Mapping[str, str]) -> None:
+        """As :meth:`give`, in a session that lives and goes on with the older ones where a full
+        disk takes no others."""
+        self._keys = keys
+        self._behind = True
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write keys that could not be written yet."""
+        if not self._behind:
+            return
+        try:
+            self.write()
+        except OSError as error:
+            log.warning("The session's new keys could not be written: %s", error)
 
     def follow(self, link: str) -> None:
         """The server's links are at ``link`` (``ws://…``) now, and so are its doors."""
@@ -93,6 +111,7 @@ class Profile:
         write_plain(
             self._folder.aws_config, _text(_sections(self._told, self._server)), self._run_as
         )
+        self._behind = False
 
 
 def _sections(told: Mapping[str, str], server: str) -> dict[str, dict[str, Any]]:

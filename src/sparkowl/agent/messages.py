@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Final, Literal, get_args
 
 Outcome = Literal["completed", "failed", "canceled"]
@@ -169,6 +169,11 @@ class Adopt:
     #: Folder with the Python packages of the session's workgroup, for user code on the driver and
     #: on its workers; empty: it has none.
     packages: str = ""
+
+    def repeated(self, again: Adopt) -> Adopt:
+        """What holds from ``again`` on: its keys, which may be new, and all else as it was at
+        first. A server that started meanwhile may know less, such as no packages."""
+        return replace(self, credentials=again.credentials)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,7 +236,9 @@ class Runner:
         calculation.close(outcome, reason)
         trouble = calculation.outputs.trouble
         if calculation.upload is not None:
-            trouble = await calculation.upload.stored(calculation.cancel_asked) or trouble
+            # The first trouble is the cause: of what no disk took nothing can be read again.
+            why_not = await calculation.upload.stored(calculation.cancel_asked)
+            trouble = trouble or why_not
         log.info("calculation %s: outputs in place", calculation.run.calculation_id)
         self._report(calculation, *calculation.ended(trouble))
 

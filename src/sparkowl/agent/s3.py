@@ -23,8 +23,11 @@ _REQUEST_S: Final = 120
 _KEYS_GOOD_FOR: Final = timedelta(minutes=1)
 _STATUS: Final = re.compile(r"\bstatus: (\d{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]+)</Code>")
-_FOR_GOOD: Final = frozenset({400, 401, 403, 404, 405, 409, 412, 501})
-#: Keys are renewed, clocks are set, and a service that is busy is not always so.
+#: What obstore says of an answer of AWS for a bucket that is in another region.
+_ELSEWHERE: Final = "redirect without LOCATION"
+#: A service that is busy is not always so, and a new bucket is soon known everywhere...
+_MAY_PASS: Final = frozenset({307, 408, 425, 429, 500, 502, 503, 504})
+#: ...keys are renewed, and clocks are set.
 _PASSING: Final = frozenset(
     {"ExpiredToken", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "OperationAborted"}
 )
@@ -50,6 +53,8 @@ class Service:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not self._keys():
             raise Refused("the session has no keys for the S3 service")
+        if key.startswith("/"):  # obstore would take it off, and put another object
+            raise Refused(f"no object can have the key {key[:200]!r}")
         try:
             store = await asyncio.to_thread(self._store, bucket, encryption)
             import obstore
@@ -121,9 +126,11 @@ def _meaning(error: Exception) -> Exception:
     """Without what else is in the service's answer, such as the text that was signed."""
     text = str(error)
     status, code = _STATUS.search(text), _CODE.search(text)
+    if status is None and _ELSEWHERE in text:
+        return Refused("the bucket is in another region than the server's settings say")
     if status is None:
         return ServiceAway("the S3 service does not answer")
     said = code[1] if code else f"status {status[1]}"
-    if int(status[1]) in _FOR_GOOD and said not in _PASSING:
-        return Refused(f"the S3 service refuses it ({said})")
-    return ServiceAway(f"the S3 service cannot take it now ({said})")
+    if int(status[1]) in _MAY_PASS or said in _PASSING or "Throttling" in said:
+        return ServiceAway(f"the S3 service cannot take it now ({said})")
+    return Refused(f"the S3 service refuses it ({said})")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from sparkowl.config.section import Positive, Section
+
+#: Host and port alone. Everybody is told it, so there can be no keys in it.
+_URL: Final = r"^https?://[^/?#\s@]+/?$"
 
 
 class ObjectsSection(Section):
@@ -14,7 +17,7 @@ class ObjectsSection(Section):
     """``folders``: buckets are folders of the data directory, which the server itself serves over
     S3's API. ``s3``: buckets are those of an S3 service."""
 
-    endpoint: str | None = Field(None, pattern=r"^https?://[^/\s]+/?$")
+    endpoint: str | None = Field(None, pattern=_URL)
     """URL of the S3 service, such as ``http://127.0.0.1:8333``. Unset: AWS."""
 
     region: str | None = Field(None, pattern=r"^[a-z0-9-]+$")
@@ -38,7 +41,7 @@ class ObjectsSection(Section):
     assume_roles: bool = False
     """Get each session keys of its own, by assuming its ExecutionRole at the token service."""
 
-    sts_endpoint: str | None = Field(None, pattern=r"^https?://[^/\s]+/?$")
+    sts_endpoint: str | None = Field(None, pattern=_URL)
     """URL of the token service. Unset: AWS's."""
 
     encrypted_disk: bool = False

@@ -330,7 +330,8 @@ class _FakeDriver:
                     self._say(fact)
                 self._report_ready()
             case Adopt() if not self._knobs.never_adopts:
-                self.adopted = command
+                before = self.adopted
+                self.adopted = command if before is None else before.repeated(command)
                 self._fact(messages.Adopted(seq=self._next(), session_id=command.session_id))
             case Run() if command.calculation_id not in self._seen:
                 self._seen.add(command.calculation_id)

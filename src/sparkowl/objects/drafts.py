@@ -27,8 +27,11 @@ PREFIX: Final = "draft-"
 BLOCK_BYTES: Final = 1 << 20
 #: Python has it on Linux only.
 _COPIES: Final = hasattr(os, "copy_file_range")
-#: What kernels and file systems say that cannot copy by themselves.
-_CANNOT_COPY: Final = frozenset((errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP))
+#: What kernels and file systems say that cannot copy by themselves; EPERM is a container's, EIO
+#: that of some network file systems. A disk that really fails says so again to whoever reads.
+_CANNOT_COPY: Final = frozenset(
+    (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EIO)
+)
 
 
 class Draft:
@@ -83,8 +86,9 @@ class Draft:
                 if error.errno not in _CANNOT_COPY:
                     raise
             else:
-                self.size_bytes += copied
-                return copied
+                if copied:  # some file systems say 0 where there is more
+                    self.size_bytes += copied
+                    return copied
         block = os.pread(source, min(BLOCK_BYTES, size_bytes), offset)
         self._append(block)
         return len(block)

@@ -47,9 +47,14 @@ _MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
 _KEY_ID: Final = re.compile(r"\b(AKIA|ASIA|SOWL)[A-Z0-9]{8,}\b")
 _LONGEST: Final = 300
 _NOT_FOUND: Final = 404
-_REFUSED: Final = frozenset({400, 401, 403, 405, 409, 412, 501})
-#: With status 400 or 403, and yet nobody's fault that lasts.
-_PASSING: Final = frozenset({"RequestTimeout", "RequestTimeTooSkewed", "SlowDown"})
+#: A service that is busy is not always so, and a new bucket is soon known everywhere.
+_MAY_PASS: Final = frozenset({307, 408, 425, 429, 500, 502, 503, 504})
+#: With another status, and yet nobody's fault that lasts.
+_PASSING: Final = frozenset(
+    {"ExpiredToken", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "OperationAborted"}
+)
+#: What obstore says of an answer of AWS for a bucket that is in another region.
+_ELSEWHERE: Final = "redirect without LOCATION"
 
 
 def store(service: Service, bucket: str, encryption: Encryption | None) -> S3Store:
@@ -145,6 +150,8 @@ def meaning(error: BaseError | OSError | ValueError, what: str) -> ObjectError:
     text = str(error)
     found = _STATUS.search(text)
     code, message = _CODE.search(text), _MESSAGE.search(text)
+    if found is None and _ELSEWHERE in text:
+        return StorageRefused(f"{what}: the bucket is in another region than objects.region.")
     return refusal(
         what,
         status=int(found[1]) if found else None,
@@ -167,6 +174,6 @@ def refusal(
         return NoSuchBucket(f"{what}: The specified bucket does not exist.")
     if status == _NOT_FOUND:
         return NoSuchKey(f"{what}: The specified key does not exist.")
-    if status in _REFUSED and code not in _PASSING:
-        return StorageRefused(f"{what}: the S3 service refuses it ({said or status}).")
-    return StorageUnreachable(f"{what}: the S3 service cannot do it now ({said or status}).")
+    if status in _MAY_PASS or code in _PASSING or "Throttling" in code:
+        return StorageUnreachable(f"{what}: the S3 service cannot do it now ({said or status}).")
+    return StorageRefused(f"{what}: the S3 service refuses it ({said or status}).")

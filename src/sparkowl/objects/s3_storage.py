@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -23,6 +24,9 @@ from sparkowl.objects.storage import Storage
 
 #: Each holds connections; a bucket has more than one where workgroups encrypt differently.
 _CLIENTS: Final = 32
+#: Also names of old, and of others than AWS; nothing that has a meaning in a URL, of which the
+#: client makes it a part as it stands.
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _CREATED_MEANWHILE: Final = frozenset({"BucketAlreadyOwnedByYou"})
 
 
@@ -99,6 +103,11 @@ class S3Storage:
 
 @contextmanager
 def _translated(place: Location) -> Iterator[None]:
+    if not _BUCKET.fullmatch(place.bucket):
+        raise NoSuchBucket(f"{place.uri}: no bucket can have this name.")
+    if place.key.startswith("/") or place.key.endswith("/"):
+        # obstore would take these off, and go to another object than the caller's rights are for.
+        raise meaning(ValueError(), place.uri)
     try:
         yield
     except (BaseError, OSError, ValueError) as error:

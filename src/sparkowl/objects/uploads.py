@@ -113,7 +113,7 @@ class Uploads:
         try:
             draft.keep(folder / name)
         except FileNotFoundError as error:
-            raise NoSuchUpload("The upload was completed or aborted meanwhile.") from error
+            raise _gone_meanwhile() from error
         for older in folder.glob(f"{number:05}.*"):
             if older.name != name:
                 older.unlink(missing_ok=True)
@@ -135,8 +135,11 @@ class Uploads:
         digests = b"".join(bytes.fromhex(part.etag) for part in chosen)
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(chosen)}"
         with self._files.draft() as draft:
-            for part in chosen:
-                _append(draft, part)
+            try:
+                for part in chosen:
+                    _append(draft, part)
+            except FileNotFoundError as error:
+                raise _gone_meanwhile() from error
             draft.etag = etag
             entry = self._files.commit(
                 draft, upload.bucket, upload.key, upload.about, condition=condition
@@ -201,6 +204,10 @@ class Uploads:
         if any(part.size_bytes < MIN_PART_BYTES for part in parts[:-1]):
             raise PartTooSmall("Your proposed upload is smaller than the minimum allowed size")
         return parts
+
+
+def _gone_meanwhile() -> NoSuchUpload:
+    return NoSuchUpload("The upload was completed or aborted meanwhile.")
 
 
 def _is(part: Part | None, etag: str) -> bool:

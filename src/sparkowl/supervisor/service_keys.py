@@ -21,6 +21,9 @@ from sparkowl.supervisor.means import KeysAway, KeysRefused, SessionKeys
 RENEWED_BEFORE: Final = timedelta(minutes=15)
 #: AWS's own default, which every role allows.
 LASTS: Final = timedelta(hours=1)
+#: A token service that was away is not asked for so long by sessions whose keys are good: each look
+#: at a session would wait for it, and what its user asked for with it.
+AGAIN_AFTER: Final = timedelta(minutes=1)
 _CONNECT_S: Final = 5
 _READ_S: Final = 20
 _SERVER_ERROR: Final = 500
@@ -58,6 +61,7 @@ class ServiceKeys:
         self._assume = assume
         self._default = default
         self._assumed: dict[str, Assumed] = {}
+        self._again_at: datetime | None = None
 
     async def of(self, session: Session) -> Mapping[str, str]:
         role = session.request.get("ExecutionRole") or ""
@@ -75,16 +79,23 @@ class ServiceKeys:
     async def _assumed_by(self, session: Session, role: str, assume: Assume) -> Mapping[str, str]:
         now = self._clock.now()
         known = self._assumed.get(session.id)
-        if known is None or known.expires_at - now < RENEWED_BEFORE:
-            try:
-                known = await asyncio.to_thread(assume, role, f"AthenaExecutor-{session.id}")
-            except KeysAway:
-                if known is None or known.expires_at <= now:
-                    raise
+        if known is not None and known.expires_at <= now:
+            known = None
+        if known is not None:
+            is_away = self._again_at is not None and now < self._again_at
+            if is_away or known.expires_at - now >= RENEWED_BEFORE:
                 return known.keys
-            self._forget(now)
-            self._assumed[session.id] = known
-        return known.keys
+        try:
+            found = await asyncio.to_thread(assume, role, f"AthenaExecutor-{session.id}")
+        except KeysAway:
+            self._again_at = self._clock.now() + AGAIN_AFTER
+            if known is None:
+                raise
+            return known.keys
+        self._again_at = None
+        self._forget(now)
+        self._assumed[session.id] = found
+        return found.keys
 
     def _forget(self, now: datetime) -> None:
         """Sessions that have ended ask no more."""

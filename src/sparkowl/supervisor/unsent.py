@@ -115,27 +115,39 @@ class Unsent:
 
     async def reconcile(self) -> Verdict:
         """Send what waits. Work of the supervisor's queue."""
-        refused = False
+        refused, away = False, set[str]()
         for folder in await asyncio.to_thread(self._waiting):
-            async with self._lock:  # else it may be one that is being put aside
-                note = await asyncio.to_thread(_read_note, folder)
-                if note is None or self._is_old(note):
-                    log.error("outputs given up: too old", extra={"calculation": folder.name})
-                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                    continue
             try:
-                await self._send(folder, note)
+                note = await self._good_note(folder)
+                if note is None:
+                    continue
+                bucket = locations.parse(note["location"]).bucket
+                if bucket not in away:
+                    await self._send(folder, note)
             except StorageUnreachable as error:
-                self._failures += 1
+                away.add(bucket)  # asked once, however much is for it
                 log.warning("outputs still not taken: %s", error)
-                return Rest(backoff_s(self._failures))
-            except ObjectError as error:
+            except (ObjectError, OSError) as error:
                 refused = True
                 log.warning(
-                    "outputs refused", extra={"calculation": folder.name, "why": str(error)}
+                    "outputs not sent", extra={"calculation": folder.name, "why": str(error)}
                 )
+        if away:
+            self._failures += 1
+            return Rest(backoff_s(self._failures))
         self._failures = 0
         return Rest(REFUSED_AGAIN_S if refused else None)
+
+    async def _good_note(self, folder: Path) -> dict[str, Any] | None:
+        """None for what is too old, or was never completed; then it is gone."""
+        async with self._lock:  # else it may be one that is being put aside
+            note = await asyncio.to_thread(_read_note, folder)
+            if note is not None and not self._is_old(note):
+                return note
+            if note is not None:
+                log.error("outputs given up: too old", extra={"calculation": folder.name})
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            return None
 
     def _waiting(self) -> list[Path]:
         with suppress(FileNotFoundError):
