@@ -163,9 +163,12 @@ class PipPackages:
         try:
             (aside / SITE).mkdir(parents=True)
             listed = aside / "requirements.txt"
+            listed.touch(mode=0o600)
             listed.write_text(wanted.text(seen["install"]))
             if any(seen["install"]):
                 await pip.install(python, listed, aside / SITE, wanted)
+            # The address of an index may hold a password, and sessions read what stays here.
+            listed.unlink()
             answer = await pip.ask(
                 python, {"lines": list(wanted.lines), "folder": str(aside / SITE)}
             )
