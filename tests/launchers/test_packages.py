@@ -117,6 +117,26 @@ async def test_a_package_from_an_address_is_a_wheel_or_one_that_may_be_built(
     assert "does not appear to be a Python project" in await place.refusal(left=1)
 
 
+async def test_nothing_passes_through_the_folder_that_user_code_may_write_to(
+    place: Place, tmp_path: Path
+) -> None:
+    shared = tmp_path / "everybodys"
+    shared.mkdir()
+    untouched = shared.stat().st_mtime_ns
+    place.write("owl-two")
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(shared)
+    try:
+        built = (await place.provide()).parent
+    finally:
+        del os.environ["TMPDIR"]
+        if before is not None:
+            os.environ["TMPDIR"] = before
+
+    assert shared.stat().st_mtime_ns == untouched
+    assert sorted(entry.name for entry in built.iterdir()) == [MANIFEST, "site"]
+
+
 async def test_an_indexs_password_is_not_left_where_sessions_read(place: Place) -> None:
     place.write("--extra-index-url https://me:canary-8c1f@host/simple", "owl-two")
 
