@@ -85,7 +85,9 @@ def refusal_beside(place: Place, data_dir: Path, shared: dict[str, Any]) -> str:
         started_at=now,
         expires_at=now + timedelta(hours=1),
     )
-    settings = Settings(data_dir=data_dir, cache_dir=data_dir, port=0, launcher="fake", **shared)
+    settings = Settings(
+        data_dir=data_dir, cache_dir=data_dir / "cache", port=0, launcher="fake", **shared
+    )
 
     async def start() -> None:
         store = Store.open(shared["store"]["url"])

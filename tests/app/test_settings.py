@@ -383,3 +383,12 @@ def test_a_drivers_memory_limit_follows_its_heap_unless_it_is_set(
     section: dict[str, Any], mib: int
 ) -> None:
     assert DriverSection(**section).memory_limit_bytes == mib << 20
+
+
+def test_sessions_which_read_the_cache_do_not_read_the_data_directory_by_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValidationError, match="must not be the data directory"):
+        Settings(data_dir=tmp_path, cache_dir=tmp_path / "x" / "..")
+
+    Settings(data_dir=tmp_path, cache_dir=tmp_path / "cache")

@@ -252,6 +252,22 @@ def test_buckets_of_a_role_that_cannot_be_enforced_stop_the_start(tmp_path: Path
         isolation.others_allowed(settings, users_only)
 
 
+@pytest.mark.parametrize(("kind", "warned"), [("hive", True), ("none", False)])
+def test_who_gives_roles_buckets_is_told_what_the_metastore_does_for_everybody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, warned: bool
+) -> None:
+    arn = "arn:aws:iam::000000000000:role/etl"
+    settings = Settings(
+        data_dir=tmp_path, roles={arn: RoleSection(buckets=("lake",))}, catalog={"kind": kind}
+    )
+    landlock = Isolation(in_force="landlock v7", missing=None, guards_paths=True)
+
+    assert isolation.others_allowed(settings, landlock)
+
+    told = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert [f"the buckets of role {arn}" in one for one in told] == [True] * warned
+
+
 def test_a_place_that_a_user_cannot_reach_stops_the_start(tmp_path: Path) -> None:
     shut = Isolation(
         in_force="landlock v7; drivers run as etl",

@@ -39,6 +39,7 @@ def failed(tmp_path: Path) -> tuple[Path, str]:
     (folder / "sparkowl.toml").write_text(
         '[roles."arn:aws:iam::000000000000:role/a".environment]\n'
         f'DB_PASSWORD = "{CANARY}-role"\nSTAGE = "https://me:{CANARY}-url@host/x"\n'
+        f'[catalog]\ndatabase = "postgresql://hive:{CANARY}%2Dpg@db/tables"\n'
     )
     properties = {"spark.my.secret": f"{CANARY}-property", "spark.sql.shuffle.partitions": "7"}
     session = make_session(
@@ -72,6 +73,8 @@ def failed(tmp_path: Path) -> tuple[Path, str]:
         f"PASSWORD={CANARY}-1 'api_token': '{CANARY}-2' jdbc://u:{CANARY}-3@h "
         f"?X-Amz-Signature={CANARY}-4&x=1 Authorization: Bearer {CANARY}-5 {CANARY}-role\n"
     )
+    (folder / "catalog").mkdir()
+    (folder / "catalog" / "jvm.log").write_text(f"{CANARY}-pg does not open it\n")
     own, other = session_keys(keys, session.id), session_keys(keys, new_session_id())
     (run_dir / "aws").mkdir()
     (run_dir / "aws" / "credentials").write_text(

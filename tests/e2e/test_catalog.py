@@ -138,6 +138,20 @@ def test_a_dropped_table_takes_its_files_along(account: Account) -> None:
     assert account.keys("sparkowl-results", "warehouse/passing/") == []
 
 
+def test_partitions_are_found_and_dropped_by_what_they_hold(account: Account) -> None:
+    """The metastore answers without the calls that take Java's objects."""
+    account.sql(
+        account.first,
+        "create table parted(n int, day string) using parquet partitioned by (day)",
+        "insert into parted values (1, 'mon'), (2, 'tue'), (3, 'wed')",
+        "alter table parted drop partition (day = 'mon'), partition (day = 'wed')",
+    )
+
+    query = "select n, day from parted where day in ('tue', 'wed')"
+    assert account.sql(account.second, query) == "[(2, 'tue')]"
+    assert "day=mon" not in account.sql(account.second, "show partitions parted")
+
+
 def test_a_bucket_may_be_younger_than_the_metastore(account: Account) -> None:
     account.sql(account.first, "show tables")
     account.user.s3.create_bucket(Bucket="younger")

@@ -14,6 +14,8 @@ from typing import Any
 from tests.builders import make_local_settings
 from tests.domain.test_properties import ICEBERG
 
+from sparkowl.agent.confine import plan
+from sparkowl.agent.messages import Confinement
 from sparkowl.domain.ids import new_driver_id
 from sparkowl.domain.service import Service
 from sparkowl.launchers import processes
@@ -95,11 +97,26 @@ async def test_a_formats_jars_may_be_read_and_its_properties_fit_what_is_here(
     found = await told(launcher, tmp_path, spec)
 
     assert found["class_path"] == list(jars)
-    assert {"/own/delta", "/cache/delta"} <= set(found["confinement"]["readable"])
+    assert set(jars) <= set(found["confinement"]["readable"])
     catalog = "spark.sql.catalog.spark_catalog"
     assert found["properties"][f"{catalog}.warehouse"] == "s3://results/w"
     assert found["properties"][f"{catalog}.io-impl"].endswith("HadoopFileIO")
     assert found["properties"]["spark.delta.logStore.s3.impl"] == "sparkowl.delta.FolderLogStore"
+
+
+async def test_a_jar_in_the_data_directory_does_not_open_what_lies_beside_it(
+    tmp_path: Path,
+) -> None:
+    jar, key = tmp_path / "glue.jar", tmp_path / "credentials.json"
+    for file in (jar, key):
+        file.touch()
+    launcher = a_launcher(tmp_path, _LISTENS, confine=True, catalog_jars=(str(jar),))
+
+    found = (await told(launcher, tmp_path, a_spec()))["confinement"]
+
+    rules = plan(Confinement(**{name: tuple(paths) for name, paths in found.items()}))
+    assert jar in [rule.path for rule in rules]
+    assert not any(key.is_relative_to(rule.path) for rule in rules)
 
 
 async def test_with_glue_of_the_operators_own_nothing_is_replaced(tmp_path: Path) -> None:

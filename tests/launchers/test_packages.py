@@ -49,11 +49,11 @@ class Place:
         async with self.server() as made:
             return await made.provide("g", ENGINE)
 
-    async def refusal(self) -> str:
-        """What is said to whoever waited; nothing is left of the attempt."""
+    async def refusal(self, left: int = 0) -> str:
+        """What is said to whoever waited; nothing is left of the attempt, but earlier builds."""
         with pytest.raises(PackagesError) as error:
             await self.provide()
-        assert self.left() == []
+        assert len(self.left()) == left
         return str(error.value).removeprefix(f"{self.file}: ")
 
     def left(self) -> list[str]:
@@ -99,6 +99,52 @@ async def test_anybody_may_read_what_is_built(place: Place) -> None:
     for entry in (place.shelf, folder.parent, *folder.rglob("*")):
         assert entry.stat().st_mode & 0o444 == 0o444, entry
         assert entry.stat().st_mode & 0o022 == 0, entry
+
+
+async def test_a_package_from_an_address_is_a_wheel_or_one_that_may_be_built(
+    place: Place, tmp_path: Path
+) -> None:
+    source = tmp_path / "owl-two"
+    source.mkdir()
+    address = f"owl.two @ {source.as_uri()}"
+    place.write(f"owl-two @ {(place.wheels / 'owl_two-1.0-py3-none-any.whl').as_uri()}")
+    assert python(await place.provide(), "import owl_two; print(owl_two.V)") == "1.0\n"
+
+    place.write(address)
+    assert "that is no wheel" in await place.refusal(left=1)
+    place.write("--pre --no-binary=x,Owl_Two", address)
+    # It is let through to pip, which finds nothing to build.
+    assert "does not appear to be a Python project" in await place.refusal(left=1)
+
+
+async def test_nothing_passes_through_the_folder_that_user_code_may_write_to(
+    place: Place, tmp_path: Path
+) -> None:
+    shared = tmp_path / "everybodys"
+    shared.mkdir()
+    untouched = shared.stat().st_mtime_ns
+    place.write("owl-two")
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(shared)
+    try:
+        built = (await place.provide()).parent
+    finally:
+        del os.environ["TMPDIR"]
+        if before is not None:
+            os.environ["TMPDIR"] = before
+
+    assert shared.stat().st_mtime_ns == untouched
+    assert sorted(entry.name for entry in built.iterdir()) == [MANIFEST, "site"]
+
+
+async def test_an_indexs_password_is_not_left_where_sessions_read(place: Place) -> None:
+    place.write("--extra-index-url https://me:canary-8c1f@host/simple", "owl-two")
+
+    built = (await place.provide()).parent
+
+    texts = [file.read_bytes() for file in built.rglob("*") if file.is_file()]
+    assert texts
+    assert not any(b"canary" in text for text in texts)
 
 
 async def test_it_is_built_once_and_again_when_the_file_changes(place: Place) -> None:
@@ -151,6 +197,11 @@ async def test_many_that_ask_at_once_wait_for_one_build(place: Place) -> None:
         (["-e ."], "-e .: the file must name every package itself; -e is not allowed"),
         (["-r more.txt"], "-r more.txt: the file must name every package itself; -r is not"),
         (["-c more.txt"], "-c more.txt: the file must name every package itself; -c is not"),
+        (["--pre -r more.txt"], "--pre -r more.txt: the file must name every package itself; -r"),
+        (["owl-two @ https://host/owl_two-1.0.tar.gz#sha256=1"],
+         "owl-two @ https://host/owl_two-1.0.tar.gz#sha256=1: that is no wheel; a line --no-binary "
+         "owl-two lets its code run here"),
+        (["owl-two@git+https://host/owl"], "owl-two@git+https://host/owl: that is no wheel"),
         (["--editable=."], "--editable=.: the file must name every package itself; --editable"),
         (["owl-two --config-settings x=y"], "owl-two --config-settings x=y: behind a requirement "
                                             "only --hash may stand"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +18,7 @@ from tests.app.test_catalog import settings_for
 from sparkowl.app.catalog import keeper_spec
 from sparkowl.config.settings import default_cache_dir
 from sparkowl.launchers.catalog import Catalog
+from sparkowl.metastore.hive import WITHHELD
 from sparkowl.metastore.machine import JavaMetastore, MachineError
 from sparkowl.metastore.names import Files
 from sparkowl.metastore.spec import KeeperSpec
@@ -89,3 +93,34 @@ async def test_one_that_cannot_start_says_why_and_leaves_no_process(tmp_path: Pa
             pass
 
     assert "heap" in Files(Path(spec.folder)).jvm_log.read_text()
+
+
+async def test_nobody_gets_a_secret_out_of_its_settings(tmp_path: Path) -> None:
+    """Hive keeps callers from reading settings with secrets, but fills in other texts by them."""
+    secret, pattern = "${fs.s3a.secret.key}", "hive.metastore.partition.name.whitelist.pattern"
+    spec = replace(a_spec(tmp_path), properties={"fs.s3a.secret.key": "canary-8c1f"})
+    async with running(spec) as metastore:
+        line = await metastore.open()
+        said = [
+            await called(line, "get_config_value", "hive.nothing", secret),
+            await called(line, "setMetaConf", pattern, secret),
+            await called(line, "getMetaConf", pattern),
+            *[await called(line, name) for name in WITHHELD],
+        ]
+        databases = await called(line, "get_all_databases")
+        line.close()
+
+    assert b"canary" not in b"".join(said)
+    assert all(b"Invalid method name" in one for one in said)
+    assert b"default" in databases
+
+
+async def called(line: socket.socket, method: str, *arguments: str) -> bytes:
+    """The answer to a call in thrift's binary protocol whose arguments are texts."""
+    told = struct.pack(">ii", -0x7FFEFFFF, len(method)) + method.encode() + bytes(4)
+    for number, text in enumerate(arguments, 1):
+        told += struct.pack(">bhi", 11, number, len(text)) + text.encode()
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(line, told + b"\0")
+    async with asyncio.timeout(30):
+        return await loop.sock_recv(line, 4096)

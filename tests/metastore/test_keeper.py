@@ -335,6 +335,29 @@ async def test_an_order_that_is_none_gets_an_answer(tmp_path: Path) -> None:
         assert status["metastore"] is True
 
 
+async def test_who_can_reach_the_socket_but_not_read_beside_it_gives_no_orders(
+    tmp_path: Path,
+) -> None:
+    """A block of the server's own user: Landlock hides files from it, and no sockets."""
+    spec = a_spec(tmp_path)
+    async with serving(spec):
+        assert await answered(spec) == b"TABLES?"
+
+        with control.address(Path(spec.folder)) as at:
+            heard, said = await asyncio.open_unix_connection(at)
+        answers = []
+        for order in ({"do": "hello", "spec": "mine"}, {"do": "backup", "word": ""}, {"word": 1}):
+            said.write(control.message(**order))
+            answers.append(await heard.readline())
+        said.write(b"[]\n")
+        answers.append(await heard.readline())
+        said.close()
+
+        assert answers == [b'{"ok": false, "error": "not the word"}\n'] * 3 + [b""]
+        assert await answered(spec) == b"TABLES?"
+        assert len(starts(spec)) == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 async def test_other_users_of_the_machine_are_not_let_in(tmp_path: Path) -> None:
     spec = a_spec(tmp_path)

@@ -145,9 +145,10 @@ def test_a_session_can_ask_for_itself_and_work_with_objects(inside: Inside) -> N
     assert code_of(lambda: s3.get_object(Bucket="lake", Key="made/inside")) == "NoSuchKey"
 
 
-def test_a_session_can_run_blocks_in_the_sessions_of_its_workgroup_as_on_aws(
+def test_a_session_can_run_blocks_in_the_sessions_of_its_workgroup_and_role(
     inside: Inside, narrow: Inside, server: Server
 ) -> None:
+    beside = start(server)
     elsewhere = start(server, "other", ExecutionRole=NARROW)
 
     def run(session: str) -> str | None:
@@ -156,13 +157,27 @@ def test_a_session_can_run_blocks_in_the_sessions_of_its_workgroup_as_on_aws(
         )
 
     assert run(inside.session) is None
-    assert run(narrow.session) is None
+    assert run(beside.session) is None
     assert run(elsewhere.session) == DENIED
     assert code_of(lambda: inside.athena.get_session(SessionId=elsewhere.session)) == DENIED
     assert code_of(lambda: inside.athena.list_sessions(WorkGroup="other")) == DENIED
     # One that does not exist is as one that it may not see.
     assert code_of(lambda: inside.athena.get_session(SessionId=new_session_id())) == DENIED
     assert code_of(inside.athena.list_work_groups) == DENIED
+
+
+def test_a_session_gets_no_code_into_one_of_another_role_which_may_see_more(
+    inside: Inside, narrow: Inside, free: Inside
+) -> None:
+    for caller, other in ((narrow, inside), (free, inside), (inside, narrow)):
+        run = partial(caller.athena.start_calculation_execution, CodeBlock="1")
+        link = caller.athena.create_presigned_notebook_url
+
+        assert code_of(partial(run, SessionId=other.session)) == DENIED
+        assert code_of(partial(link, SessionId=other.session)) == DENIED
+        assert code_of(partial(run, SessionId=caller.session)) is None
+        # Looking is free.
+        assert code_of(partial(caller.athena.get_session, SessionId=other.session)) is None
 
 
 def test_a_session_sees_the_buckets_that_its_role_sees(inside: Inside, narrow: Inside) -> None:

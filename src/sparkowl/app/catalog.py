@@ -135,10 +135,7 @@ def keeper_spec(settings: Settings, runners: Users | None) -> KeeperSpec:
         class_path=(*service_jars, *database_jars),
         confinement=Confinement(
             hidden=tuple(map(str, hidden)),
-            readable=(
-                str(settings.cache_dir),
-                *((str(settings.jars.folder.absolute()),) if settings.jars.folder else ()),
-            ),
+            readable=(str(settings.cache_dir), *service_jars, *database_jars),
             # User code names the paths that it makes and deletes: no more than sessions may.
             writable=(
                 str(folder / "metastore"),

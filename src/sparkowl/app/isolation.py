@@ -52,6 +52,13 @@ def others_allowed(settings: Settings, isolation: Isolation) -> bool:
             f"The buckets of role {guarded[0]} cannot be enforced: {isolation.in_force}. Without "
             "Landlock a session reaches every bucket by its path. Take `buckets` out of the role."
         )
+    if guarded and settings.catalog.kind == "hive":
+        log.warning(
+            "the buckets of role %s are kept from its sessions, but not from the metastore, which "
+            "makes, moves and deletes files for every session (docs/operators/catalog.md); "
+            'catalog.kind = "none" closes that',
+            guarded[0],
+        )
     if isolation.missing is None:
         log.info("isolation of drivers: %s", isolation.in_force)
         return True

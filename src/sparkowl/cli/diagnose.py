@@ -103,7 +103,7 @@ def _collect(chosen: Settings, rows: dict[str, Any]) -> Found:
     driver: dict[str, Any] = {"folder": None, "processes": []}
     logs: dict[str, bytes] = {}
     dumps: dict[str, bytes] = {}
-    secrets = [*_server_secrets(chosen), *secrets_in(chosen.model_dump(mode="json"))]
+    secrets = [*_server_secrets(chosen), *secrets_in(chosen.model_dump())]
     secrets += _property_secrets(rows["session"]["request"])
     secrets += _session_secrets(chosen, rows["session"]["id"])
     if driver_id is not None:

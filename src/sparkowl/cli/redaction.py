@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
 
 GONE: Final = "(redacted)"
 #: Spark's own default for ``spark.redaction.regex``, and what else names a secret.
@@ -68,12 +72,24 @@ class Redactor:
 
 
 def secrets_in(value: Any, name: str = "") -> Iterator[str]:
-    """The texts whose names say that they are secret: to be taken out wherever else they stand."""
+    """The texts that are secret by their names or their type: to be taken out wherever else they
+    stand."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from secrets_in(item, str(key))
     elif isinstance(value, list | tuple):
         for item in value:
             yield from secrets_in(item, name)
+    elif isinstance(value, SecretStr):
+        yield from _sealed(value.get_secret_value())
     elif isinstance(value, str) and _NAME.search(name):
         yield value
+
+
+def _sealed(text: str) -> Iterator[str]:
+    """A setting that is never shown; of an address also its password, which others may write."""
+    yield text
+    with suppress(ValueError):  # not an address
+        password = urlsplit(text).password
+        if password:
+            yield from (password, unquote(password))

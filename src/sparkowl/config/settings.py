@@ -179,6 +179,15 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
+    @field_validator("cache_dir")
+    @classmethod
+    def _readable(cls, value: Path, info: ValidationInfo) -> Path:
+        if value == info.data.get("data_dir"):
+            raise ValueError(
+                "must not be the data directory: sessions read the one, and may not see the other"
+            )
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -206,7 +206,7 @@ class Catalog:
         except (FileNotFoundError, ConnectionError):
             return False
         try:
-            said.write(control.message(do="hello", spec=self._spec.digest))
+            said.write(control.order(self._files.root, do="hello", spec=self._spec.digest))
             # It says nothing more than its answer, and ends this when it ends.
             while await heard.readline():
                 pass

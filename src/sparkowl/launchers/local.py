@@ -205,10 +205,8 @@ class LocalLauncher:
         buckets = settings.roots if role.buckets is None else tuple(spec.buckets.values())
         confinement = Confinement(
             hidden=(str(settings.data_dir), *map(str, _with_older(settings.hidden))),
-            readable=(
-                str(settings.cache_dir),
-                *_folders((*spec.class_path, *settings.catalog_jars)),
-            ),
+            # Of the jars no more than themselves: what lies beside them may be anything.
+            readable=(str(settings.cache_dir), *spec.class_path, *settings.catalog_jars),
             writable=(str(run_dir), *buckets, *settings.writable),
         )
         return DriverSpec(
@@ -402,10 +400,6 @@ def driver_properties(settings: LocalSettings, run_dir: Path) -> dict[str, str]:
         if settings.users is not None
         else {}
     )
-
-
-def _folders(files: Iterable[str]) -> list[str]:
-    return sorted({str(Path(file).parent) for file in files})
 
 
 def _with_older(files: Iterable[Path]) -> Iterator[Path]:

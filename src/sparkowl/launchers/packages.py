@@ -162,10 +162,15 @@ class PipPackages:
         log.info("building packages", extra={"file": str(wanted.file), "folder": str(place)})
         try:
             (aside / SITE).mkdir(parents=True)
-            listed = aside / "requirements.txt"
+            # Not /tmp: there user code could change what is on its way into the folder.
+            temporary = aside / "tmp"
+            temporary.mkdir(mode=0o700)
+            listed = temporary / "requirements.txt"
             listed.write_text(wanted.text(seen["install"]))
             if any(seen["install"]):
                 await pip.install(python, listed, aside / SITE, wanted)
+            # The address of an index may hold a password, and sessions read what stays here.
+            await asyncio.to_thread(shutil.rmtree, temporary)
             answer = await pip.ask(
                 python, {"lines": list(wanted.lines), "folder": str(aside / SITE)}
             )

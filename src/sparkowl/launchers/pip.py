@@ -34,7 +34,8 @@ async def ask(python: str, question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def install(python: str, listed: Path, target: Path, wanted: Requirements) -> None:
-    """Install what is listed, and nothing else, into ``target``."""
+    """Install what is listed, and nothing else, into ``target``; on the way there it lies beside
+    the list."""
     command = [
         *pip_for(Path(python)),
         "install",
@@ -54,12 +55,14 @@ async def install(python: str, listed: Path, target: Path, wanted: Requirements)
         str(listed),
     ]
     # The file's own relative paths begin where it is.
-    _, complaint, status = await _run(command, b"", wanted.file.parent)
+    _, complaint, status = await _run(command, b"", wanted.file.parent, temporary=listed.parent)
     if status != 0:
         raise PackagesError(f"{wanted.file}: {explain(complaint)}")
 
 
-async def _run(argv: Sequence[str], given: bytes, folder: Path) -> tuple[str, str, int]:
+async def _run(
+    argv: Sequence[str], given: bytes, folder: Path, *, temporary: Path | None = None
+) -> tuple[str, str, int]:
     """What a program wrote to its two outputs, and its exit status. Cancelled, it kills it with all
     that it started."""
     try:
@@ -70,7 +73,9 @@ async def _run(argv: Sequence[str], given: bytes, folder: Path) -> tuple[str, st
             stderr=asyncio.subprocess.PIPE,
             cwd=folder,
             # What lies in the folder shall not be imported; our settings of pip's hold.
-            env=passed_on() | {"PYTHONSAFEPATH": "1", "PIP_USER": "0"},
+            env=passed_on()
+            | {"PYTHONSAFEPATH": "1", "PIP_USER": "0"}
+            | ({} if temporary is None else {"TMPDIR": str(temporary)}),
             start_new_session=True,
         )
     except OSError as error:

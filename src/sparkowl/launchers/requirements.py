@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 #: Options of the whole file that may stand in it: where packages come from, and in which form.
 ALLOWED: Final = (
@@ -32,6 +33,8 @@ _CONTINUED: Final = re.compile(r"\\\r?\n")
 #: As pip sees it: the fragment of an address is no comment.
 _COMMENT: Final = re.compile(r"(^|\s)#.*$")
 _OPTIONS: Final = re.compile(r"\s+(?=--?[A-Za-z])")
+_ADDRESS: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^@;]*@\s*(?P<url>\S+)")
+_NO_BINARY: Final = re.compile(r"--no-binary[\s=]+(\S+)")
 _NAMED: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\s*($|[\[<>=!~;@(])")
 
 
@@ -96,14 +99,43 @@ def _parted(text: str) -> tuple[list[str], list[str], list[str]]:
             wanted, hashed = _requirement(line)
             lines.append(wanted)
             hashes.append(hashed)
+    _refuse_sources(lines, _built(options))
     return options, lines, hashes
 
 
+def _refuse_sources(lines: Sequence[str], built: set[str]) -> None:
+    """pip itself does not hold against --only-binary what has an address."""
+    for line in lines:
+        found = _ADDRESS.match(line)
+        if found is None or urlsplit(found["url"]).path.endswith(".whl"):
+            continue
+        if not built & {":all:", _plain(found["name"])}:
+            raise PackagesError(
+                f"{line}: that is no wheel; a line --no-binary {found['name']} lets its code run "
+                "here"
+            )
+
+
+def _built(options: Sequence[str]) -> set[str]:
+    """The names that may come as a source, of which pip runs code to build them."""
+    given = (names for option in options for names in _NO_BINARY.findall(option))
+    return {_plain(name) for names in given for name in names.split(",")}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def _option(line: str) -> str:
-    name = re.split(r"[\s=]", line, maxsplit=1)[0]
-    if name in ALLOWED or (name[:2] in ALLOWED and not name.startswith("--")):
-        return line
-    raise PackagesError(f"{line}: the file must name every package itself; {name} is not allowed")
+    # pip takes several in one line.
+    for word in line.split():
+        name = word.partition("=")[0]
+        is_short = name[:2] in ALLOWED and not name.startswith("--")
+        if word.startswith("-") and name not in ALLOWED and not is_short:
+            raise PackagesError(
+                f"{line}: the file must name every package itself; {name} is not allowed"
+            )
+    return line
 
 
 def _requirement(line: str) -> tuple[str, str]:

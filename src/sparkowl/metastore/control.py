@@ -1,5 +1,8 @@
 """The line between a server and the keeper: JSON objects, one a line, over a Unix socket that only
-the server's user can open.
+the server's user can open, and each with the keeper's word.
+
+The word lies beside the socket: Landlock keeps user code of the same POSIX user from reading that
+file, but not from connecting to a socket whose path it can guess. An order without it does nothing.
 
 Each is answered by one. ``{"do": "hello", "spec": <digest>}`` makes a connection a server's; while
 one is open the keeper stays. Answered with ``{"ok": false}`` where the keeper does something else
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,8 +37,24 @@ def address(folder: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
+def choose_word(folder: Path) -> str:
+    """The word of a keeper that begins; those before it had others."""
+    word, file = secrets.token_urlsafe(), Files(folder).word
+    aside = file.with_suffix(".new")
+    aside.unlink(missing_ok=True)
+    aside.touch(mode=0o600)
+    aside.write_text(word)
+    aside.replace(file)
+    return word
+
+
 def message(**fields: Any) -> bytes:
     return json.dumps(fields).encode() + b"\n"
+
+
+def order(folder: Path, **fields: Any) -> bytes:
+    """A message to the keeper; FileNotFoundError where there has been none."""
+    return message(word=Files(folder).word.read_text(), **fields)
 
 
 def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
@@ -44,7 +64,7 @@ def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
         try:
             with address(folder) as at:
                 line.connect(at)
-            line.sendall(message(**fields))
+            line.sendall(order(folder, **fields))
             with line.makefile("rb") as answers:
                 said = answers.readline()
         except (FileNotFoundError, NotADirectoryError, ConnectionError):

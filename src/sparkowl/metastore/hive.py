@@ -24,6 +24,18 @@ _HIVE: Final[Mapping[str, str]] = {
     "hive.metastore.uris": "",
 }
 
+#: What callers cannot ask, and neither Spark nor a table format does. The first three read
+#: settings, or put a text in their place, where Hadoop fills in ``${other.setting}``: also a
+#: password. The others take Java objects, of any class that a caller names.
+WITHHELD: Final = (
+    "get_config_value",
+    "getMetaConf",
+    "setMetaConf",
+    "get_partitions_by_expr",
+    "drop_partitions_req",
+    "get_file_metadata_by_expr",
+)
+
 
 class Refused(Exception):
     """The JVM is gone, or Hive did not do as asked; the message is what it said."""
@@ -107,6 +119,7 @@ class Hive:
         # Made here, so that its calls go by this thread's gateway.
         metastore = machine.org.apache.hadoop.hive.metastore
         processor = metastore.TSetIpAddressProcessor(self._handler)
+        _withhold(machine, processor)
         base = machine.java.util.Optional.of(self._base).get()
         try:
             while True:
@@ -148,6 +161,16 @@ class Hive:
                 connection.close()
 
         _told(work)
+
+
+def _withhold(machine: Any, processor: Any) -> None:
+    """Take :data:`WITHHELD` away from a processor: for thrift there are no such methods then."""
+    of_class = machine.java.lang.Class.forName("org.apache.thrift.TBaseProcessor")
+    field = of_class.getDeclaredField("processMap")
+    field.setAccessible(True)
+    methods = field.get(processor)
+    for name in WITHHELD:
+        methods.remove(name)
 
 
 def _connect(found: tuple[int, str]) -> Any:

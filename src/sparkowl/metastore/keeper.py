@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
 import socket
@@ -41,6 +42,7 @@ class Keeper:
         self._servers: set[asyncio.StreamWriter] = set()
         self._last_server = time.monotonic()
         self._over = asyncio.Event()
+        self._word = ""
 
     def end(self) -> None:
         self._over.set()
@@ -50,6 +52,7 @@ class Keeper:
         # By its name: the keeper stands in the catalogue's folder, whose path may be too long. Its
         # umask keeps others out.
         name = Files(Path(self._spec.folder)).control.name
+        self._word = control.choose_word(Path(self._spec.folder))
         desk = await asyncio.start_unix_server(self._serve_desk, name)
         accepting = asyncio.create_task(self._accept(listener), name="accept")
         accepting.add_done_callback(lambda _: self.end())
@@ -159,7 +162,7 @@ class Keeper:
             while line := await asked.readline():
                 said.write(control.message(**await self._do(json.loads(line), said)))
                 await said.drain()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # gone, or no order at all
             pass
         finally:
             if said in self._servers:
@@ -168,6 +171,9 @@ class Keeper:
             said.close()
 
     async def _do(self, order: dict[str, Any], server: asyncio.StreamWriter) -> dict[str, Any]:
+        word = order.get("word")
+        if not isinstance(word, str) or not hmac.compare_digest(word.encode(), self._word.encode()):
+            return {"ok": False, "error": "not the word"}
         match order:
             case {"do": "hello", "spec": digest}:
                 if digest != self._spec.digest:

@@ -17,11 +17,12 @@ import subprocess
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sparkowl.agent import buckets, confine, java, jvm
-from sparkowl.agent.messages import Confinement
+from sparkowl.agent.messages import Confinement, RunAs
 from sparkowl.agent.noise import silence_py4j
 from sparkowl.agent.processes import spawn
 from sparkowl.metastore import hive
@@ -115,8 +116,7 @@ class JavaMetastore:
         self._listener.listen()
         self._listener.setblocking(False)
         if run_as is not None:
-            for place in (files.metastore, *files.metastore.rglob("*")):
-                os.chown(place, run_as.uid, run_as.gid, follow_symlinks=False)
+            give(files.metastore, run_as)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         spec, files = self._spec, self._files
@@ -230,7 +230,9 @@ class JavaMetastore:
                 await self._in_thread(self._hive.backup, str(target), hive.derby_url(self._spec))
             else:
                 copy = target / self._files.derby.name
-                await self._in_thread(shutil.copytree, self._files.derby, copy)
+                await self._in_thread(
+                    partial(shutil.copytree, self._files.derby, copy, symlinks=True)
+                )
         except (OSError, hive.Refused) as error:
             shutil.rmtree(target, ignore_errors=True)
             raise MachineError(f"The catalogue could not be backed up: {error}") from error
@@ -257,6 +259,21 @@ class JavaMetastore:
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
+
+
+def give(folder: Path, run_as: RunAs) -> None:
+    """Let another user have a folder with all that is in it.
+
+    It may have had it before, and what it left running changes names meanwhile: so each file is
+    named in its open folder, and no link is followed. A file that has a second name stays whose it
+    is, as that one may be anywhere.
+    """
+    for _, _, names, opened in os.fwalk(folder, follow_symlinks=False):
+        os.fchown(opened, run_as.uid, run_as.gid)
+        for name in names:
+            with suppress(FileNotFoundError):  # gone since it was listed
+                if os.stat(name, dir_fd=opened, follow_symlinks=False).st_nlink == 1:
+                    os.chown(name, run_as.uid, run_as.gid, dir_fd=opened, follow_symlinks=False)
 
 
 def _complete(spec: KeeperSpec, found: java.Java, home: Path) -> Confinement | None:

@@ -20,6 +20,8 @@ class Files:
         self.lock = root / "lock"
         #: Unix socket of the keeper's, for servers (:mod:`.control`).
         self.control = root / "control"
+        #: What its orders must begin with.
+        self.word = root / "word"
         self.keeper_log = root / "keeper.log"
         self.jvm_log = root / "jvm.log"
         #: The JVM's current directory, and all it may write to besides the buckets.

@@ -207,6 +207,18 @@ def _keep_role(ctx: Context, tx: Connection, work_group: str, asked: str | None)
         raise AccessDenied("You are not authorized to start a session under another role.")
 
 
+def _enter(ctx: Context, tx: Connection, request: Input, target: Target) -> Iterator[Permission]:
+    """Code in a session has what that one's role gives. So a session puts none into those of other
+    roles, whatever its policy says: it would climb out of its own."""
+    caller = session_key.named(ctx.caller.name)
+    if caller is None:
+        return
+    own, asked = sessions.get(tx, caller), sessions.find(tx, request["SessionId"])
+    if asked is not None and asked.execution_role != own.execution_role:
+        raise AccessDenied("You are not authorized to run code in a session of another role.")
+    yield from ()
+
+
 def _pass_role(role: str | None) -> Iterator[Permission]:
     if role:
         yield Permission("iam:PassRole", Target(role))
@@ -271,6 +283,8 @@ RULES: Final[Mapping[str, Rule]] = {
 #: Operation to what some of its requests need besides ``athena:<operation>``.
 FURTHER: Final[Mapping[str, Further]] = {
     "StartSession": _start_session,
+    "StartCalculationExecution": _enter,
+    "CreatePresignedNotebookUrl": _enter,
     "ImportNotebook": _import_notebook,
     "CreateWorkGroup": _create_work_group,
     "UpdateWorkGroup": _update_work_group,
