@@ -58,7 +58,7 @@ def _chosen(settings: Settings, runners: Users | None) -> Chosen:
     asked = settings.catalog
     if settings.launcher == "fake":
         return Chosen()
-    match asked.kind:
+    match settings.catalog_kind:
         case "hive":
             service = Catalog(keeper_spec(settings, runners))
             try:

@@ -247,8 +247,8 @@ def local(
         # Without the server's own keys.
         s3=None if chosen is None else replace(chosen, keys=None),
         sparks=_versions(registered),
-        glue=settings.catalog.kind == "glue",
-        own_metastore=settings.catalog.kind == "hive",
+        glue=settings.catalog_kind == "glue",
+        own_metastore=settings.catalog_kind == "hive",
         keep=Keep(
             folder=data_dir / POSTMORTEMS,
             drivers=driver.postmortems,

@@ -40,7 +40,7 @@ def others_allowed(settings: Settings, isolation: Isolation) -> bool:
             " ".join(isolation.problems)
             + " Move it, or let others pass (chmod o+x), or name another user."
         )
-    guarded = [arn for arn, role in settings.every_role().items() if role.buckets is not None]
+    guarded = settings.guarded_roles
     if guarded and settings.objects.kind == "s3":
         raise StartError(
             f"The buckets of role {guarded[0]} cannot be enforced: which buckets a session reaches "
@@ -52,7 +52,14 @@ def others_allowed(settings: Settings, isolation: Isolation) -> bool:
             f"The buckets of role {guarded[0]} cannot be enforced: {isolation.in_force}. Without "
             "Landlock a session reaches every bucket by its path. Take `buckets` out of the role."
         )
-    if guarded and settings.catalog.kind == "hive":
+    if guarded and settings.catalog_kind == "none" and settings.catalog.kind != "none":
+        log.warning(
+            "there is no shared catalogue, as role %s does not see every bucket and the metastore "
+            'moves files for whoever asks (docs/operators/catalog.md); catalog.kind = "hive" has '
+            "one all the same",
+            guarded[0],
+        )
+    if guarded and settings.catalog_kind == "hive":
         log.warning(
             "the buckets of role %s are kept from its sessions, but not from the metastore, which "
             "makes, moves and deletes files for every session (docs/operators/catalog.md); "

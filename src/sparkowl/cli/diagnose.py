@@ -256,7 +256,7 @@ def _summary(chosen: Settings, found: Found) -> str:
         ),
         "",
     ]
-    lines += [f"The catalogue is {chosen.catalog.kind}: {_catalogue(found)}.", ""]
+    lines += [f"The catalogue is {chosen.catalog_kind}: {_catalogue(found)}.", ""]
     if driver is None:
         lines.append("It never had a driver.")
     else:

@@ -122,7 +122,7 @@ def _catalogue(chosen: Settings) -> Iterator[Check]:
     from sparkowl.app.errors import StartError
 
     asked = chosen.catalog
-    match asked.kind:
+    match settings.catalog_kind:
         case "hive":
             where = "PostgreSQL" if asked.database is not None else "an embedded database"
             try:

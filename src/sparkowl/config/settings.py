@@ -148,6 +148,17 @@ class Settings(BaseSettings):
         url = self.store.url
         return self.data_dir / DATABASE_FILE if url is None else url.get_secret_value()
 
+    @property
+    def guarded_roles(self) -> list[str]:
+        """Roles that may not see every bucket, by their names in the settings."""
+        return [name for name, role in self.every_role().items() if role.buckets is not None]
+
+    @property
+    def catalog_kind(self) -> str:
+        """Which catalogue there is."""
+        chosen = self.catalog.model_fields_set & {"kind", "database"}
+        return "none" if self.guarded_roles and not chosen else self.catalog.kind
+
     def every_role(self) -> dict[str, RoleSection]:
         """Each role that is mapped, by its name in the settings."""
         return {**self.roles, "unmapped_role": self.unmapped_role}
