@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests import databases
 from tests.app.test_catalog import settings_for
+from tests.e2e.test_table_formats import fetch
 
 from sparkowl.app.catalog import keeper_spec
 from sparkowl.config.settings import default_cache_dir
@@ -55,8 +56,7 @@ async def running(spec: KeeperSpec) -> AsyncIterator[JavaMetastore]:
 
 
 async def test_a_database_on_postgresql_is_filled_by_the_first_start(tmp_path: Path) -> None:
-    if not list((default_cache_dir() / "jars").glob("*/postgresql/*.jar")):
-        pytest.skip("the JDBC driver is not there: sparkowl jars fetch postgresql")
+    fetch("postgresql")
     server = databases.server()
     url = server.new_database()
     spec = a_spec(tmp_path, catalog={"database": url})
