@@ -293,7 +293,10 @@ class Agent:
             self._profile.give(adopt.credentials)
             if self._adopted is None:
                 await self._generation.adopt(adopt)
-            # Repeated, it brings new keys; what the user has set since stays.
+            else:
+                # It brings new keys; what the user has set since stays. A server that was restarted
+                # need not know the packages any more.
+                adopt = replace(adopt, packages=adopt.packages or self._adopted.packages)
             self._adopted = adopt
         self._notebooks.adopt(adopt)
         self._outbox.put(Adopted, session_id=adopt.session_id)
