@@ -279,6 +279,45 @@ async def test_other_settings_are_taken_up_by_another_keeper(tmp_path: Path) -> 
         assert keepers(spec) != [old]
 
 
+async def test_two_servers_with_different_settings_do_not_end_each_others_keeper(
+    tmp_path: Path,
+) -> None:
+    """As while the servers of one data directory are restarted one after the other."""
+    spec = a_spec(tmp_path)
+    changed = replace(spec, heap="512m")
+    old = Server(Catalog(spec, _STANDIN))
+    caller = await Caller.dial(spec)
+    assert await caller.ask(b"a") == b"A"
+    while b"hello" not in await seen_by(spec):
+        await asyncio.sleep(0.05)
+    [first] = keepers(spec)
+
+    async with serving(changed):
+        await asyncio.sleep(1)  # long enough for the newer one to have asked
+        assert await caller.ask(b"b") == b"B"
+        assert keepers(spec) == [first]
+
+        await old.stop(keep=False)
+
+        await processes.ended(first, _PATIENT_S)
+        assert await answered(spec) == b"TABLES?"
+        assert keepers(spec) != [first]
+    caller.close()
+
+
+async def test_a_keeper_of_an_older_version_makes_way(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path)
+    first = Server(Catalog(replace(spec, version="0.0.1"), _STANDIN))
+    assert await answered(spec) == b"TABLES?"
+    [old] = keepers(spec)
+    await first.stop(keep=True)
+
+    async with serving(spec):
+        await processes.ended(old, _PATIENT_S)
+        assert await answered(spec) == b"TABLES?"
+        assert keepers(spec) != [old]
+
+
 async def test_a_port_that_somebody_else_took_is_exchanged_for_another(tmp_path: Path) -> None:
     spec = a_spec(tmp_path)
     first = Catalog(spec, _STANDIN)

@@ -3,9 +3,9 @@ the server's user can open.
 
 Each is answered by one. ``{"do": "hello", "spec": <digest>}`` makes a connection a server's; while
 one is open the keeper stays. Answered with ``{"ok": false}`` where the keeper does something else
-than the digest says: then it ends, and the server may start another. ``stop`` ends it unless
-another server is there; ``status`` tells how it is; ``backup`` copies the embedded database into a
-folder of its own and names that, or none.
+than the digest says: then it ends as soon as no server is there that it suits, and another may be
+started. ``stop`` ends it unless another server is there; ``status`` tells how it is; ``backup``
+copies the embedded database into a folder of its own and names that, or none.
 """
 
 from __future__ import annotations
