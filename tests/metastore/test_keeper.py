@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -334,6 +335,31 @@ async def test_a_port_that_somebody_else_took_is_exchanged_for_another(tmp_path:
     assert second.uri != uri
     first.let_go()
     second.let_go()
+
+
+async def test_a_port_that_is_taken_while_the_keeper_is_replaced_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    """Drivers were told it, and those to come will be."""
+    spec = a_spec(tmp_path)
+    async with serving(spec) as server:
+        assert await answered(spec) == b"TABLES?"
+        uri, [keeper] = server.catalog.uri, keepers(spec)
+        other = socket.socket()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = int(uri.rpartition(":")[2])
+
+        server.watching.cancel()
+        os.kill(keeper, signal.SIGKILL)
+        await processes.ended(keeper, _PATIENT_S)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        server.watching = asyncio.create_task(server.catalog.watch())
+        await asyncio.sleep(1)  # long enough for it to have taken another one
+        other.close()
+
+        assert await answered(spec) == b"TABLES?"
+        assert server.catalog.uri == uri
 
 
 def saved(spec: KeeperSpec) -> list[str]:
