@@ -14,7 +14,7 @@ import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +25,7 @@ from sparkowl.agent.messages import Confinement
 from sparkowl.agent.noise import silence_py4j
 from sparkowl.agent.processes import spawn
 from sparkowl.metastore import hive
+from sparkowl.metastore.mounted import Mounted
 from sparkowl.metastore.names import Files
 from sparkowl.metastore.spec import KeeperSpec
 
@@ -56,7 +57,10 @@ class Machine(Protocol):
         """A connection to it, not blocking. :class:`MachineError` when there is none."""
 
     async def look_at_buckets(self) -> None:
-        """Know the buckets that there are now. Cheap where nothing changed."""
+        """Know the buckets that there are now. Cheap where nothing changed.
+
+        :class:`MachineError`, OSError: it goes on with those that it knows.
+        """
 
     async def backup(self) -> Path | None:
         """Write the embedded database into a new folder, as it is at one moment.
@@ -79,8 +83,7 @@ class JavaMetastore:
         self._threads = ThreadPoolExecutor(CONNECTIONS + _BESIDE, thread_name_prefix="metastore")
         self._hive: hive.Hive | None = None
         self._opening = asyncio.Lock()
-        self._mounted: dict[str, str] = {}
-        self._seen: int | None = None
+        self._mounted = Mounted(spec.buckets_dir)
         silence_py4j()
 
     @property
@@ -93,10 +96,8 @@ class JavaMetastore:
             self._listen()
             self._process = self._spawn()
             found = await self._gateway(self._process)
-            self._mounted = self._buckets()
-            self._hive = await self._in_thread(
-                hive.Hive.assemble, found, hive.properties(self._spec, self._mounted)
-            )
+            chosen = hive.properties(self._spec, self._mounted.begin())
+            self._hive = await self._in_thread(hive.Hive.assemble, found, chosen)
         except (java.JavaNotFound, OSError, subprocess.SubprocessError, hive.Refused) as error:
             await self.stop()
             raise MachineError(f"The metastore could not be started: {error}") from error
@@ -197,29 +198,19 @@ class JavaMetastore:
             line.close()
 
     async def look_at_buckets(self) -> None:
-        root = self._spec.buckets_dir
-        if root is None or self._hive is None or not self._changed(root):
+        if self._hive is not None:
+            await self._mounted.look(self._mount)
+
+    async def _mount(self, new: Mapping[str, str]) -> None:
+        if self._hive is None:
             return
-        found = self._buckets()
-        new = {name: path for name, path in found.items() if self._mounted.get(name) != path}
-        if new:
+        try:
             await self._in_thread(self._hive.mount, buckets.mount_keys(new), list(new))
-            self._mounted |= new
-
-    def _changed(self, root: str) -> bool:
-        return Path(root).stat().st_mtime_ns != self._seen
-
-    def _buckets(self) -> dict[str, str]:
-        root = self._spec.buckets_dir
-        if root is None:
-            return {}
-        # Looked at first: a bucket that is made meanwhile is found the next time.
-        self._seen = Path(root).stat().st_mtime_ns
-        return {
-            entry.name: entry.path
-            for entry in os.scandir(root)
-            if entry.is_dir(follow_symlinks=False)
-        }
+        except hive.Refused as error:
+            names = ", ".join(new)
+            raise MachineError(
+                f"The metastore does not know the buckets {names}: {error}"
+            ) from error
 
     async def backup(self) -> Path | None:
         if self._spec.database is not None or not self._exists():
