@@ -20,8 +20,10 @@ from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import unquote, urlsplit
 
 import typer
+from pydantic import SecretStr
 
 from sparkowl import __version__, credentials
 from sparkowl.cli.options import DataDir, err, fail, plain, settings
@@ -104,6 +106,7 @@ def _collect(chosen: Settings, rows: dict[str, Any]) -> Found:
     logs: dict[str, bytes] = {}
     dumps: dict[str, bytes] = {}
     secrets = [*_server_secrets(chosen), *secrets_in(chosen.model_dump(mode="json"))]
+    secrets += _sealed(chosen.model_dump())
     secrets += _property_secrets(rows["session"]["request"])
     secrets += _session_secrets(chosen, rows["session"]["id"])
     if driver_id is not None:
@@ -136,6 +139,19 @@ def _server_secrets(chosen: Settings) -> Iterator[str]:
         keys = credentials.load(chosen.data_dir)
         if keys is not None:
             yield from astuple(keys)
+
+
+def _sealed(value: Any) -> Iterator[str]:
+    """What the settings themselves hold back, and the passwords in it: JSON has stars instead."""
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value()
+        yield text
+        with suppress(ValueError):
+            password = urlsplit(text).password or ""
+            yield from (password, unquote(password))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _sealed(item)
 
 
 def _session_secrets(chosen: Settings, session_id: str) -> Iterator[str]:
