@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -43,10 +45,10 @@ def a_spec(folder: Path, **settings: object) -> KeeperSpec:
 
 
 @asynccontextmanager
-async def running(spec: KeeperSpec) -> AsyncIterator[JavaMetastore]:
+async def running(spec: KeeperSpec, **limits: float) -> AsyncIterator[JavaMetastore]:
     os.chdir(spec.folder)
     lock = os.open("lock", os.O_RDWR | os.O_CLOEXEC)
-    metastore = JavaMetastore(spec, lock)
+    metastore = JavaMetastore(spec, lock, **limits)
     try:
         await metastore.start()
         yield metastore
@@ -89,3 +91,39 @@ async def test_one_that_cannot_start_says_why_and_leaves_no_process(tmp_path: Pa
             pass
 
     assert "heap" in Files(Path(spec.folder)).jvm_log.read_text()
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    fetch("postgresql")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        spec = a_spec(tmp_path, catalog={"database": f"postgresql://u:p@127.0.0.1:{port}/d"})
+
+        with pytest.raises(MachineError, match="its database does not answer within 5 s"):
+            async with running(spec, assembled_s=5):
+                pass
+
+    assert children() == []
+
+
+async def test_one_that_hangs_is_ended_and_another_can_be_started(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path)
+    async with running(spec, opened_s=1) as metastore:
+        (await metastore.open()).close()
+        [jvm] = children()
+        os.kill(jvm, signal.SIGSTOP)
+
+        with pytest.raises(MachineError, match="hung"):
+            await metastore.open()
+
+        assert not metastore.alive
+        assert children() == []
+        await metastore.start()
+        (await metastore.open()).close()
+
+
+def children() -> list[int]:
+    """The processes of ours that run Java."""
+    task = Path("/proc/self/task")
+    found = [pid for each in task.iterdir() for pid in (each / "children").read_text().split()]
+    return [int(pid) for pid in found if b"java" in Path(f"/proc/{pid}/cmdline").read_bytes()]

@@ -34,6 +34,11 @@ CONNECTIONS: Final = 256
 #: Threads for what else is asked of it.
 _BESIDE: Final = 4
 _START_S: Final = 120.0
+#: How long the database may take, which may have to be filled first. A PostgreSQL that takes a
+#: connection and says nothing would be waited for by every session, for ever.
+_ASSEMBLED_S: Final = 120.0
+#: How long the JVM may take to dial us: milliseconds, unless it hangs.
+_OPENED_S: Final = 30.0
 _END_S: Final = 2.0
 _POLL_S: Final = 0.02
 _MAIN: Final = "org.apache.spark.api.python.PythonGatewayServer"
@@ -73,8 +78,17 @@ class Machine(Protocol):
 
 
 class JavaMetastore:
-    def __init__(self, spec: KeeperSpec, lock: int) -> None:
+    def __init__(
+        self,
+        spec: KeeperSpec,
+        lock: int,
+        *,
+        assembled_s: float = _ASSEMBLED_S,
+        opened_s: float = _OPENED_S,
+    ) -> None:
         self._spec = spec
+        self._assembled_s = assembled_s
+        self._opened_s = opened_s
         self._files = Files(Path(spec.folder))
         #: Held by the JVM as well: while it lives, nobody else opens its database.
         self._lock = lock
@@ -97,13 +111,21 @@ class JavaMetastore:
             self._process = self._spawn()
             found = await self._gateway(self._process)
             chosen = hive.properties(self._spec, self._mounted.begin())
-            self._hive = await self._in_thread(hive.Hive.assemble, found, chosen)
+            self._hive = await self._assemble(found, chosen)
         except (java.JavaNotFound, OSError, subprocess.SubprocessError, hive.Refused) as error:
             await self.stop()
             raise MachineError(f"The metastore could not be started: {error}") from error
         except BaseException:
             await self.stop()
             raise
+
+    async def _assemble(self, found: tuple[int, str], chosen: Mapping[str, str]) -> hive.Hive:
+        try:
+            async with asyncio.timeout(self._assembled_s):
+                made: hive.Hive = await self._in_thread(hive.Hive.assemble, found, chosen)
+        except TimeoutError:
+            raise OSError(f"its database does not answer within {self._assembled_s:g} s") from None
+        return made
 
     def _listen(self) -> None:
         files, run_as = self._files, self._spec.run_as
@@ -172,19 +194,23 @@ class JavaMetastore:
         raise OSError(f"its JVM did not come up ({self._files.jvm_log} says why).")
 
     async def open(self) -> socket.socket:
-        if self._hive is None or self._listener is None:
-            raise MachineError("The metastore does not run.")
         loop = asyncio.get_running_loop()
         async with self._opening:
+            if self._hive is None or self._listener is None:
+                raise MachineError("The metastore does not run.")
             served = loop.run_in_executor(self._threads, self._hive.serve, self._files.socket.name)
+            # How a connection ends is its caller's business.
+            served.add_done_callback(lambda done: done.exception())
             accepting = asyncio.ensure_future(self._accept(self._listener))
             both: set[asyncio.Future[Any]] = {served, accepting}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED, timeout=self._opened_s)
             if accepting.done():
-                # How a connection ended is its caller's business.
-                served.add_done_callback(lambda done: done.exception())
                 return accepting.result()
             accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
+            if not served.done():
+                await self.stop()
+                raise MachineError("The metastore hung, and was ended.")
             raise MachineError(f"The metastore took no connection: {served.exception()}")
 
     async def _accept(self, listener: socket.socket) -> socket.socket:
@@ -232,6 +258,10 @@ class JavaMetastore:
 
     async def stop(self) -> None:
         process, self._process, self._hive = self._process, None, None
+        # While we wait the next may be started, with a listener of its own.
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if process is not None:
             assert process.stdin is not None
             with suppress(OSError):
@@ -241,9 +271,6 @@ class JavaMetastore:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await self._in_thread(process.wait)
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()
