@@ -175,10 +175,19 @@ async def test_a_metastore_that_does_not_start_sends_callers_away_and_is_tried_a
         await caller.until_closed()
         caller.close()
         assert "it fails" in (Path(spec.folder) / "keeper.log").read_text()
+        assert "it fails" in str(await trouble(spec))
 
         reason.unlink()
 
         assert await answered(spec) == b"TABLES?"
+        assert await trouble(spec) is None
+
+
+async def trouble(spec: KeeperSpec) -> object:
+    """What ``sparkowl doctor`` is told."""
+    said = await asyncio.to_thread(catalog.status, Path(spec.folder))
+    assert said is not None
+    return said["trouble"]
 
 
 async def test_a_keeper_that_was_killed_takes_its_metastore_along_and_is_replaced(

@@ -37,6 +37,8 @@ class Keeper:
         self._whose = whose
         self._starting = asyncio.Lock()
         self._failed_at = -_PAUSE_S
+        #: Why the last start failed; None: it did not.
+        self._trouble: str | None = None
         self._callers: set[asyncio.Task[None]] = set()
         self._servers: set[asyncio.StreamWriter] = set()
         #: Servers that want another one in our place.
@@ -123,9 +125,10 @@ class Keeper:
             began = time.monotonic()
             try:
                 await self._machine.start()
-            except MachineError:
-                self._failed_at = time.monotonic()
+            except MachineError as error:
+                self._failed_at, self._trouble = time.monotonic(), str(error)
                 raise
+            self._trouble = None
             log.info("the metastore is up after %.1f s", time.monotonic() - began)
 
     async def _carry(self, caller: socket.socket, line: socket.socket) -> None:
@@ -201,6 +204,7 @@ class Keeper:
                     "metastore": self._machine.alive,
                     "servers": len(self._servers),
                     "callers": len(self._callers),
+                    "trouble": self._trouble,
                     "database": "embedded" if self._spec.database is None else "postgresql",
                 }
             case {"do": "backup"}:
