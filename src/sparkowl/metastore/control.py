@@ -38,7 +38,10 @@ def message(**fields: Any) -> bytes:
 
 
 def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
-    """One question of somebody who is no server; None when no keeper runs. It waits."""
+    """One question of somebody who is no server; None when no keeper runs. It waits.
+
+    OSError when the keeper does not answer.
+    """
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(_ANSWERS_WITHIN_S)
         try:
@@ -49,5 +52,8 @@ def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
                 said = answers.readline()
         except (FileNotFoundError, NotADirectoryError, ConnectionError):
             return None
+        except TimeoutError:
+            within = f"within {_ANSWERS_WITHIN_S:g} s"
+            raise OSError(f"the catalogue's keeper does not answer {within}") from None
     answer: dict[str, Any] | None = json.loads(said) if said else None
     return answer
