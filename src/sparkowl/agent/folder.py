@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -136,8 +137,13 @@ def write_plain(file: Path, content: str, run_as: RunAs | None) -> None:
     """Put a file into a place of the user's: by a rename, which replaces a link, not follows it."""
     aside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(aside, flags, 0o600), "w") as opened:
-        opened.write(content)
-        if run_as is not None:
-            os.fchown(opened.fileno(), run_as.uid, run_as.gid)
-    aside.replace(file)
+    try:
+        with os.fdopen(os.open(aside, flags, 0o600), "w") as opened:
+            opened.write(content)
+            if run_as is not None:
+                os.fchown(opened.fileno(), run_as.uid, run_as.gid)
+        aside.replace(file)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
