@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -235,6 +236,22 @@ async def test_a_stop_leaves_no_process_and_nothing_locked(tmp_path: Path) -> No
     assert left.uri == f"thrift://127.0.0.1:{Files(Path(spec.folder)).port.read_text()}"
     assert not Files(Path(spec.folder)).control.exists()
     left.let_go()
+
+
+async def test_a_stop_ends_a_keeper_that_only_begins(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path)
+    server = Server(Catalog(spec, (sys.executable, "-c", "import time; time.sleep(60)")))
+    caller = await Caller.dial(spec)
+    async with asyncio.timeout(_PATIENT_S):
+        while not processes.of_driver(TAG, Path(spec.folder)):
+            await asyncio.sleep(0.05)
+
+    began = time.monotonic()
+    await server.stop(keep=False)
+
+    assert time.monotonic() - began < 5, "it was waited for until it was killed"
+    assert processes.of_driver(TAG, Path(spec.folder)) == []
+    caller.close()
 
 
 async def test_the_keeper_stays_while_another_server_of_the_directory_does(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -229,8 +230,15 @@ class Catalog:
     async def _told_to_stop(self) -> bool:
         """Whether it is to end, or there is none that could answer."""
         with suppress(OSError):
-            answer = await asyncio.to_thread(control.ask, self._files.root, do="stop")
-            return answer is None or bool(answer["ok"])
+            answer = await asyncio.to_thread(
+                control.ask, self._files.root, within_s=_END_S, do="stop"
+            )
+            if answer is not None:
+                return bool(answer["ok"])
+        if not self._reap():
+            # It begins at this moment, and listens to nobody else yet; or it hangs.
+            assert self._keeper is not None
+            os.kill(self._keeper, signal.SIGTERM)
         return True
 
     async def _until_gone(self) -> None:

@@ -37,13 +37,15 @@ def message(**fields: Any) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
+def ask(
+    folder: Path, *, within_s: float = _ANSWERS_WITHIN_S, **fields: Any
+) -> dict[str, Any] | None:
     """One question of somebody who is no server; None when no keeper runs. It waits.
 
     OSError when the keeper does not answer.
     """
     with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(_ANSWERS_WITHIN_S)
+        line.settimeout(within_s)
         try:
             with address(folder) as at:
                 line.connect(at)
@@ -53,7 +55,6 @@ def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
         except (FileNotFoundError, NotADirectoryError, ConnectionError):
             return None
         except TimeoutError:
-            within = f"within {_ANSWERS_WITHIN_S:g} s"
-            raise OSError(f"the catalogue's keeper does not answer {within}") from None
+            raise OSError(f"the catalogue's keeper does not answer within {within_s:g} s") from None
     answer: dict[str, Any] | None = json.loads(said) if said else None
     return answer
