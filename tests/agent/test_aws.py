@@ -17,7 +17,7 @@ from tests.agent.conftest import driver_spec, eventually
 
 from sparkowl.agent import aws, confine
 from sparkowl.agent.aws import Profile
-from sparkowl.agent.folder import Folder
+from sparkowl.agent.folder import Folder, write_plain
 from sparkowl.agent.messages import Adopt, Adopted, DriverSpec, RunAs
 
 if TYPE_CHECKING:
@@ -192,6 +192,29 @@ def test_only_their_owner_may_read_them(spec: DriverSpec) -> None:
         assert file.stat().st_mode & 0o7777 == 0o600
     assert folder.aws.stat().st_mode & 0o777 == 0o700
     assert {file.name for file in folder.aws.iterdir()} == {"credentials", "config"}
+
+
+def test_new_keys_that_cannot_be_written_do_not_end_the_session(spec: DriverSpec) -> None:
+    """As on a full disk: a server that is restarted repeats the keys of every session."""
+    profile, folder = Profile(spec), Folder(Path(spec.run_dir))
+    profile.give(KEYS)
+    folder.aws.rename(folder.root / "away")
+
+    profile.give(KEYS | {"aws_access_key_id": "ASIALATER"})
+
+    (folder.root / "away").rename(folder.aws)
+    profile.follow("ws://127.0.0.1:9999")
+    assert "ASIALATER" in folder.aws_credentials.read_text()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "by a file").touch()
+
+    with pytest.raises(OSError, match="taken"):
+        write_plain(tmp_path / "taken", "text", None)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_link_in_their_place_is_replaced_and_not_followed(

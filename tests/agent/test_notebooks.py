@@ -3,6 +3,7 @@ kernel and JVM. Real ones; the process is a stand-in."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tests.agent.conftest import eventually
 from tests.agent.page import AGENT, BASE, STANDIN, TOKEN, Page, adopt, open_page, send_adopt
 
 from sparkowl.agent import confine
+from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import Adopted, Failed, Ready, Restarted, Started
 
 if TYPE_CHECKING:
@@ -145,6 +147,14 @@ def test_a_restart_is_another_kernel_and_another_spark_for_the_same_session(star
         driver,
         properties={"spark.sql.shuffle.partitions": "7"},
         buckets={"later": str(later)},
+        packages=str(driver.buckets),
+    )
+    # Of a server that was restarted, and does not know the packages any more.
+    send_adopt(
+        driver,
+        properties={"spark.sql.shuffle.partitions": "7"},
+        buckets={"later": str(later)},
+        credentials={"aws_access_key_id": "ASIANEW", "aws_secret_access_key": "new"},
     )
     driver.run("gone = 1\nimport subprocess\n_ = subprocess.Popen(['sleep', '603'], env={})")
     before = {what: driver.pid_of(what) for what in (KERNEL, JVM, STANDIN, "sleep")}
@@ -179,6 +189,9 @@ def test_a_restart_is_another_kernel_and_another_spark_for_the_same_session(star
     assert driver.run("'gone' in globals(), spark.range(10).count()").value == "(False, 10)"
     assert driver.run("spark.read.text('s3://later/data.txt').count()").value == "2"
     assert driver.run("%session_id").stdout == "s-1\n"
+    session = json.loads(Folder(driver.run_dir).session.read_text())
+    assert session["packages"] == str(driver.buckets)
+    assert "ASIANEW" in Folder(driver.run_dir).aws_credentials.read_text()
     answer, done = page.whole("6 * 7")
     assert (answer["answer"], answer["reply"]["execution_count"]) == ({"run": True}, 1)
     assert done.value == "42"

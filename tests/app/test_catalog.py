@@ -116,3 +116,23 @@ def test_a_spec_survives_its_way_to_the_keeper(tmp_path: Path) -> None:
     assert type(spec).from_json(spec.to_json()) == spec
     assert type(spec).from_json(spec.to_json()).digest == spec.digest
     assert json.loads(spec.to_json())["confinement"]["hidden"][0] == str(tmp_path / "data")
+
+
+def test_a_role_that_sees_some_buckets_has_no_shared_catalogue_unless_it_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    """The metastore moves files in every bucket for whoever asks."""
+    roles = {"arn:aws:iam::000000000000:role/a": {"buckets": ("lake",)}}
+
+    assert settings_for(tmp_path, roles=roles).catalog_kind == "none"
+    assert settings_for(tmp_path, roles=roles, catalog={"kind": "hive"}).catalog_kind == "hive"
+    assert settings_for(tmp_path).catalog_kind == "hive"
+    with catalog.opened(settings_for(tmp_path, roles=roles), None) as chosen:
+        assert (chosen.properties, chosen.service) == ({}, None)
+
+
+def test_before_an_s3_service_the_metastore_never_has_the_servers_own_keys(tmp_path: Path) -> None:
+    own = {"kind": "s3", "access_key_id": "AKIAOWN", "secret_access_key": "own"}
+
+    with pytest.raises(StartError, match=r"objects\.session_access_key_id"):
+        catalog.keeper_spec(settings_for(tmp_path, objects=own), None)

@@ -39,8 +39,10 @@ def failed(tmp_path: Path) -> tuple[Path, str]:
     (folder / "sparkowl.toml").write_text(
         '[roles."arn:aws:iam::000000000000:role/a".environment]\n'
         f'DB_PASSWORD = "{CANARY}-role"\nSTAGE = "https://me:{CANARY}-url@host/x"\n'
-        f'[catalog]\ndatabase = "postgresql://hive:{CANARY}%2Dpg@db/tables"\n'
+        f'[catalog]\ndatabase = "postgresql://hive:{CANARY}%40hive@db/tables"\n'
     )
+    (folder / "catalog").mkdir()
+    (folder / "catalog" / "jvm.log").write_text(f"no connection as hive with {CANARY}@hive\n")
     properties = {"spark.my.secret": f"{CANARY}-property", "spark.sql.shuffle.partitions": "7"}
     session = make_session(
         state=State.FAILED,
@@ -73,8 +75,6 @@ def failed(tmp_path: Path) -> tuple[Path, str]:
         f"PASSWORD={CANARY}-1 'api_token': '{CANARY}-2' jdbc://u:{CANARY}-3@h "
         f"?X-Amz-Signature={CANARY}-4&x=1 Authorization: Bearer {CANARY}-5 {CANARY}-role\n"
     )
-    (folder / "catalog").mkdir()
-    (folder / "catalog" / "jvm.log").write_text(f"{CANARY}-pg does not open it\n")
     own, other = session_keys(keys, session.id), session_keys(keys, new_session_id())
     (run_dir / "aws").mkdir()
     (run_dir / "aws" / "credentials").write_text(
@@ -136,6 +136,7 @@ def test_what_happened_is_told_and_no_secret(failed: tuple[Path, str]) -> None:
         assert secret not in everything
     assert found["logs/kernel.txt"].startswith("its keys are (redacted) and (redacted), others'")
     assert "ASIA" not in everything
+    assert found["logs/metastore.txt"] == "no connection as hive with (redacted)\n"
 
 
 def test_the_code_is_there_only_when_asked_for(failed: tuple[Path, str]) -> None:

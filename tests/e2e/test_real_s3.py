@@ -1,18 +1,22 @@
-"""Outputs in a real S3 service, with real Spark; when it is away, and the server, too."""
+"""Outputs and tables in a real S3 service, with real Spark; and when it or the server is away."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from tests.cables import Cable, cable
 from tests.e2e.conftest import ENDED, GONE, SPARKOWL, User, running, wait_for
+from tests.e2e.test_table_formats import fetch
 from tests.seaweed import SERVER, SESSION, SeaweedFS
 
-pytestmark = pytest.mark.spark
+from sparkowl.launchers import s3a
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
 SPEAKS_AND_WAITS = (
     "import pathlib, time\n"
@@ -22,7 +26,13 @@ SPEAKS_AND_WAITS = (
 )
 
 
-def settings(seaweed: Cable) -> dict[str, str]:
+@pytest.fixture(scope="module", autouse=True)
+def jars() -> None:
+    """Every driver needs them."""
+    fetch(s3a.NAME)
+
+
+def settings(seaweed: Cable | SeaweedFS) -> dict[str, str]:
     return {
         "POOL__SIZE": "0",
         "OUTPUT_LOCATION": f"s3://results-{uuid.uuid4().hex[:12]}/out",
@@ -65,6 +75,43 @@ def test_an_outage_and_a_dead_server_lose_no_output(seaweed: SeaweedFS, tmp_path
         assert spooled(work.parent, block) is None
         user.athena.terminate_session(SessionId=session)
         user.await_session(session, GONE)
+
+
+def test_tables_lie_in_the_service_and_go_from_there(seaweed: SeaweedFS, tmp_path: Path) -> None:
+    chosen = settings(seaweed)
+    bucket = chosen["OUTPUT_LOCATION"].split("/")[2]
+    with running(tmp_path, (SPARKOWL,), **chosen) as server:
+        user = User(server.client("athena"), seaweed.client())
+        session = user.session()
+
+        def sql(*statements: str) -> str:
+            lines = "\n".join(f"rows = spark.sql({text!r}).collect()" for text in statements)
+            found, out, err = user.run(session, f"{lines}\nprint([tuple(row) for row in rows])")
+            assert found["Status"]["State"] == "COMPLETED", (err, catalogue_log(server.data_dir))
+            return out.strip()
+
+        user.run(session, "spark.range(3).write.saveAsTable('numbers')")
+        sql("create database shop", "create table shop.orders as select 7 as n")
+
+        assert sql("select count(*) from numbers") == "[(3,)]"
+        assert sql("select n from shop.orders") == "[(7,)]"
+        assert keys(user.s3, bucket, "out/warehouse/numbers/part-")
+        assert keys(user.s3, bucket, "out/warehouse/shop.db/orders/part-")
+
+        sql("drop table numbers", "drop database shop cascade")
+
+        assert keys(user.s3, bucket, "out/warehouse/numbers/") == []
+        assert keys(user.s3, bucket, "out/warehouse/shop.db/orders/") == []
+
+
+def keys(s3: Any, bucket: str, prefix: str) -> list[str]:
+    found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return [entry["Key"] for entry in found.get("Contents", ())]
+
+
+def catalogue_log(data_dir: Path) -> str:
+    logs = [data_dir / "catalog" / name for name in ("keeper.log", "jvm.log")]
+    return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
 
 
 def so_far(user: User, block: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests import databases
 from tests.app.test_catalog import settings_for
+from tests.e2e.test_table_formats import fetch
 
 from sparkowl.app.catalog import keeper_spec
 from sparkowl.config.settings import default_cache_dir
@@ -46,10 +48,10 @@ def a_spec(folder: Path, **settings: object) -> KeeperSpec:
 
 
 @asynccontextmanager
-async def running(spec: KeeperSpec) -> AsyncIterator[JavaMetastore]:
+async def running(spec: KeeperSpec, **limits: float) -> AsyncIterator[JavaMetastore]:
     os.chdir(spec.folder)
     lock = os.open("lock", os.O_RDWR | os.O_CLOEXEC)
-    metastore = JavaMetastore(spec, lock)
+    metastore = JavaMetastore(spec, lock, **limits)
     try:
         await metastore.start()
         yield metastore
@@ -59,8 +61,7 @@ async def running(spec: KeeperSpec) -> AsyncIterator[JavaMetastore]:
 
 
 async def test_a_database_on_postgresql_is_filled_by_the_first_start(tmp_path: Path) -> None:
-    if not list((default_cache_dir() / "jars").glob("*/postgresql/*.jar")):
-        pytest.skip("the JDBC driver is not there: sparkowl jars fetch postgresql")
+    fetch("postgresql")
     server = databases.server()
     url = server.new_database()
     spec = a_spec(tmp_path, catalog={"database": url})
@@ -124,3 +125,39 @@ async def called(line: socket.socket, method: str, *arguments: str) -> bytes:
     await loop.sock_sendall(line, told + b"\0")
     async with asyncio.timeout(30):
         return await loop.sock_recv(line, 4096)
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    fetch("postgresql")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        spec = a_spec(tmp_path, catalog={"database": f"postgresql://u:p@127.0.0.1:{port}/d"})
+
+        with pytest.raises(MachineError, match="its database does not answer within 5 s"):
+            async with running(spec, assembled_s=5):
+                pass
+
+    assert children() == []
+
+
+async def test_one_that_hangs_is_ended_and_another_can_be_started(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path)
+    async with running(spec, opened_s=1) as metastore:
+        (await metastore.open()).close()
+        [jvm] = children()
+        os.kill(jvm, signal.SIGSTOP)
+
+        with pytest.raises(MachineError, match="hung"):
+            await metastore.open()
+
+        assert not metastore.alive
+        assert children() == []
+        await metastore.start()
+        (await metastore.open()).close()
+
+
+def children() -> list[int]:
+    """The processes of ours that run Java."""
+    task = Path("/proc/self/task")
+    found = [pid for each in task.iterdir() for pid in (each / "children").read_text().split()]
+    return [int(pid) for pid in found if b"java" in Path(f"/proc/{pid}/cmdline").read_bytes()]

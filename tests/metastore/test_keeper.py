@@ -6,8 +6,10 @@ import asyncio
 import os
 import pwd
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -174,10 +176,19 @@ async def test_a_metastore_that_does_not_start_sends_callers_away_and_is_tried_a
         await caller.until_closed()
         caller.close()
         assert "it fails" in (Path(spec.folder) / "keeper.log").read_text()
+        assert "it fails" in str(await trouble(spec))
 
         reason.unlink()
 
         assert await answered(spec) == b"TABLES?"
+        assert await trouble(spec) is None
+
+
+async def trouble(spec: KeeperSpec) -> object:
+    """What ``sparkowl doctor`` is told."""
+    said = await asyncio.to_thread(catalog.status, Path(spec.folder))
+    assert said is not None
+    return said["trouble"]
 
 
 async def test_a_keeper_that_was_killed_takes_its_metastore_along_and_is_replaced(
@@ -225,6 +236,22 @@ async def test_a_stop_leaves_no_process_and_nothing_locked(tmp_path: Path) -> No
     assert left.uri == f"thrift://127.0.0.1:{Files(Path(spec.folder)).port.read_text()}"
     assert not Files(Path(spec.folder)).control.exists()
     left.let_go()
+
+
+async def test_a_stop_ends_a_keeper_that_only_begins(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path)
+    server = Server(Catalog(spec, (sys.executable, "-c", "import time; time.sleep(60)")))
+    caller = await Caller.dial(spec)
+    async with asyncio.timeout(_PATIENT_S):
+        while not processes.of_driver(TAG, Path(spec.folder)):
+            await asyncio.sleep(0.05)
+
+    began = time.monotonic()
+    await server.stop(keep=False)
+
+    assert time.monotonic() - began < 5, "it was waited for until it was killed"
+    assert processes.of_driver(TAG, Path(spec.folder)) == []
+    caller.close()
 
 
 async def test_the_keeper_stays_while_another_server_of_the_directory_does(tmp_path: Path) -> None:
@@ -279,6 +306,45 @@ async def test_other_settings_are_taken_up_by_another_keeper(tmp_path: Path) -> 
         assert keepers(spec) != [old]
 
 
+async def test_two_servers_with_different_settings_do_not_end_each_others_keeper(
+    tmp_path: Path,
+) -> None:
+    """As while the servers of one data directory are restarted one after the other."""
+    spec = a_spec(tmp_path)
+    changed = replace(spec, heap="512m")
+    old = Server(Catalog(spec, _STANDIN))
+    caller = await Caller.dial(spec)
+    assert await caller.ask(b"a") == b"A"
+    while b"hello" not in await seen_by(spec):
+        await asyncio.sleep(0.05)
+    [first] = keepers(spec)
+
+    async with serving(changed):
+        await asyncio.sleep(1)  # long enough for the newer one to have asked
+        assert await caller.ask(b"b") == b"B"
+        assert keepers(spec) == [first]
+
+        await old.stop(keep=False)
+
+        await processes.ended(first, _PATIENT_S)
+        assert await answered(spec) == b"TABLES?"
+        assert keepers(spec) != [first]
+    caller.close()
+
+
+async def test_a_keeper_of_an_older_version_makes_way(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path)
+    first = Server(Catalog(replace(spec, version="0.0.1"), _STANDIN))
+    assert await answered(spec) == b"TABLES?"
+    [old] = keepers(spec)
+    await first.stop(keep=True)
+
+    async with serving(spec):
+        await processes.ended(old, _PATIENT_S)
+        assert await answered(spec) == b"TABLES?"
+        assert keepers(spec) != [old]
+
+
 async def test_a_port_that_somebody_else_took_is_exchanged_for_another(tmp_path: Path) -> None:
     spec = a_spec(tmp_path)
     first = Catalog(spec, _STANDIN)
@@ -295,6 +361,31 @@ async def test_a_port_that_somebody_else_took_is_exchanged_for_another(tmp_path:
     assert second.uri != uri
     first.let_go()
     second.let_go()
+
+
+async def test_a_port_that_is_taken_while_the_keeper_is_replaced_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    """Drivers were told it, and those to come will be."""
+    spec = a_spec(tmp_path)
+    async with serving(spec) as server:
+        assert await answered(spec) == b"TABLES?"
+        uri, [keeper] = server.catalog.uri, keepers(spec)
+        other = socket.socket()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = int(uri.rpartition(":")[2])
+
+        server.watching.cancel()
+        os.kill(keeper, signal.SIGKILL)
+        await processes.ended(keeper, _PATIENT_S)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        server.watching = asyncio.create_task(server.catalog.watch())
+        await asyncio.sleep(1)  # long enough for it to have taken another one
+        other.close()
+
+        assert await answered(spec) == b"TABLES?"
+        assert server.catalog.uri == uri
 
 
 def saved(spec: KeeperSpec) -> list[str]:

@@ -71,9 +71,18 @@ class Profile:
         self._behind = False
 
     def give(self, keys: Mapping[str, str]) -> None:
-        """From now on these are the session's keys."""
-        self._keys = keys
-        self.write()
+        """From now on these are the session's keys. OSError when its first cannot be written.
+
+        Later ones are written with the next keys then, or when the server moves: a disk that is
+        full for a while must not end a session.
+        """
+        first, self._keys = not self._keys, keys
+        try:
+            self.write()
+        except OSError as error:
+            if first:
+                raise
+            log.warning("New keys could not be written: %s", error)
 
     def renew(self, keys: Mapping[str, str]) -> None:
         """As :meth:`give`, in a session that lives and goes on with the older ones where a full

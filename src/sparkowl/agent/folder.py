@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -143,5 +144,6 @@ def write_plain(file: Path, content: str, run_as: RunAs | None) -> None:
                 os.fchown(opened.fileno(), run_as.uid, run_as.gid)
         aside.replace(file)
     except OSError:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise

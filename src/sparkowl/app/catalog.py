@@ -176,23 +176,25 @@ def _jars(settings: Settings, name: str, setting: str) -> tuple[str, ...]:
 
 
 def _service(settings: Settings) -> tuple[dict[str, str], tuple[str, ...]]:
-    """How the metastore reaches an S3 service: by the keys of sessions in general, as it makes and
-    deletes what user code names; where those have keys each of its own, by the server's."""
-    found, asked = objects.service(settings), settings.objects
+    """How the metastore reaches an S3 service: by the keys of sessions in general."""
+    found, keys = objects.service(settings), objects.session_default(settings.objects)
     if found is None:
         return {}, ()
+    if keys is None:
+        raise StartError(
+            "The metastore needs objects.session_access_key_id and its secret: it makes and "
+            "deletes what user code names, and never with the server's own keys. Or set "
+            "catalog.kind."
+        )
     spark = s3a.spark_properties(replace(found, keys=None), own_spark())
     properties = {
         key.removeprefix("spark.hadoop."): value
         for key, value in spark.items()
         if key.startswith("spark.hadoop.")
     }
-    if (keys := objects.session_default(asked) or found.keys) is not None:
-        properties |= {
-            "fs.s3a.aws.credentials.provider": s3a.GIVEN_KEYS,
-            "fs.s3a.access.key": keys.access_key_id,
-            "fs.s3a.secret.key": keys.secret_access_key,
-        }
-    else:
-        properties["fs.s3a.aws.credentials.provider"] = s3a.KEYS_OF_THE_MACHINE
+    properties |= {
+        "fs.s3a.aws.credentials.provider": s3a.GIVEN_KEYS,
+        "fs.s3a.access.key": keys.access_key_id,
+        "fs.s3a.secret.key": keys.secret_access_key,
+    }
     return properties, _jars(settings, s3a.NAME, "objects.kind")

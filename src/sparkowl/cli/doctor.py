@@ -122,7 +122,7 @@ def _catalogue(chosen: Settings) -> Iterator[Check]:
     from sparkowl.app.errors import StartError
 
     asked = chosen.catalog
-    match settings.catalog_kind:
+    match chosen.catalog_kind:
         case "hive":
             where = "PostgreSQL" if asked.database is not None else "an embedded database"
             try:
@@ -131,13 +131,13 @@ def _catalogue(chosen: Settings) -> Iterator[Check]:
                 yield Check("catalogue", "bad", str(error))
                 return
             found = catalog.status(chosen.data_dir / CATALOG_FOLDER)
-            if found is None:
-                now = "no session uses it now"
-            elif found["ok"]:
-                now = f"{found['callers']} connections"
-            else:
-                yield Check("catalogue", "bad", f"its keeper does not answer: {found['error']}")
+            trouble = None if found is None else found.get("trouble")
+            if found is not None and not found["ok"]:
+                trouble = f"its keeper does not answer: {found['error']}"
+            if trouble is not None:
+                yield Check("catalogue", "bad", str(trouble))
                 return
+            now = "no session uses it now" if found is None else f"{found['callers']} connections"
             yield Check("catalogue", "ok", f"a metastore on {where}; {now}")
         case "none":
             yield Check("catalogue", "note", "none: a session forgets its tables when it ends")

@@ -26,8 +26,8 @@ class CatalogSection(Section):
     """``hive``: a Hive metastore that the server starts when a session first asks it.
     ``external``: one that runs elsewhere. ``glue``: AWS Glue, by a jar of the operator's.
     ``iceberg-rest``: a REST catalogue of Iceberg's. ``none``: each session has its own, and forgets
-    it. Unset, it is ``none`` where a role has ``buckets``: the metastore moves files in every bucket
-    for whoever asks."""
+    it. Unset, it is ``none`` where a role has ``buckets``: the metastore moves files in every
+    bucket for whoever asks."""
 
     uri: str | None = Field(None, min_length=1)
     """Where it is. ``external``: ``thrift://host:port``. ``iceberg-rest``: an http URL. ``glue``:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class Catalog:
             files.root.chmod(0o710)
         else:
             files.root.chmod(0o700)
-        while not self._listen() and not files.port.exists():
+        while not self._listen(elsewhere=True) and not files.port.exists():
             # Another server of this data directory begins at this moment.
             time.sleep(_BRIEFLY_S)
 
@@ -74,17 +75,23 @@ class Catalog:
 
     async def watch(self) -> None:
         """Until cancelled: hold on to the keeper, and listen while there is none."""
+        said = ""
         while True:
             try:
                 if await self._stay_with_keeper():
+                    said = ""
                     continue
                 if self._listener is not None or self._listen():
+                    said = ""
                     await self._first_call()
                     await self._start_keeper()
                     continue
             except OSError as error:
-                # No more files or processes, say. Sessions without tables need not end for it.
-                log.warning("the catalogue cannot be had: %s", error)
+                # No more files or processes, or somebody took the port, which drivers were told.
+                # Sessions without tables need not end for it.
+                if str(error) != said:
+                    log.warning("the catalogue cannot be had: %s", error)
+                said = str(error)
             # Or another server of this data directory listens, or what a keeper left is ending.
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -100,14 +107,15 @@ class Catalog:
 
     # --- listening -----------------------------------------------------------------------------
 
-    def _listen(self) -> bool:
-        """Listen, if nobody of ours does: the keeper, its JVM, or another server."""
+    def _listen(self, *, elsewhere: bool = False) -> bool:
+        """Listen, if nobody of ours does: the keeper, its JVM, or another server. ``elsewhere``: on
+        another port if ours is taken."""
         lock = os.open(self._files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Of a keeper that was killed.
             self._files.control.unlink(missing_ok=True)
-            self._listener = self._bind()
+            self._listener = self._bind(elsewhere=elsewhere)
         except BlockingIOError:
             os.close(lock)
             return False
@@ -117,12 +125,14 @@ class Catalog:
         self._lock = lock
         return True
 
-    def _bind(self) -> socket.socket:
+    def _bind(self, *, elsewhere: bool) -> socket.socket:
         with suppress(FileNotFoundError, ValueError):
             known = int(self._files.port.read_text())
             try:
                 return _listening(known)
             except OSError as error:
+                if not elsewhere:
+                    raise
                 log.warning(
                     "port %d of the catalogue is taken (%s): another one from now on; sessions "
                     "that run already do not reach their tables",
@@ -220,8 +230,15 @@ class Catalog:
     async def _told_to_stop(self) -> bool:
         """Whether it is to end, or there is none that could answer."""
         with suppress(OSError):
-            answer = await asyncio.to_thread(control.ask, self._files.root, do="stop")
-            return answer is None or bool(answer["ok"])
+            answer = await asyncio.to_thread(
+                control.ask, self._files.root, within_s=_END_S, do="stop"
+            )
+            if answer is not None:
+                return bool(answer["ok"])
+        if not self._reap():
+            # It begins at this moment, and listens to nobody else yet; or it hangs.
+            assert self._keeper is not None
+            os.kill(self._keeper, signal.SIGTERM)
         return True
 
     async def _until_gone(self) -> None:

@@ -19,10 +19,8 @@ SCHEMES: Final = ("s3", "s3a")
 #: The one provider: without it S3A asks the machine it runs on for an identity, and that is the
 #: server's. Hadoop 3.3 has AWS's first SDK, Hadoop 3.4 the second.
 _PROVIDER: Final = "software.amazon.awssdk.auth.credentials.ProfileCredentialsProvider"
-#: What a program of ours has that is no session: keys among the properties, or an identity of its
-#: machine, in Hadoop 3.4's words.
+#: What a program of ours has that is no session: keys among the properties.
 GIVEN_KEYS: Final = "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider"
-KEYS_OF_THE_MACHINE: Final = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
 _PROVIDER_OLD: Final = "com.amazonaws.auth.profile.ProfileCredentialsProvider"
 
 

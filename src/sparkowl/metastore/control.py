@@ -6,9 +6,9 @@ file, but not from connecting to a socket whose path it can guess. An order with
 
 Each is answered by one. ``{"do": "hello", "spec": <digest>}`` makes a connection a server's; while
 one is open the keeper stays. Answered with ``{"ok": false}`` where the keeper does something else
-than the digest says: then it ends, and the server may start another. ``stop`` ends it unless
-another server is there; ``status`` tells how it is; ``backup`` copies the embedded database into a
-folder of its own and names that, or none.
+than the digest says: then it ends as soon as no server is there that it suits, and another may be
+started. ``stop`` ends it unless another server is there; ``status`` tells how it is; ``backup``
+copies the embedded database into a folder of its own and names that, or none.
 """
 
 from __future__ import annotations
@@ -57,10 +57,15 @@ def order(folder: Path, **fields: Any) -> bytes:
     return message(word=Files(folder).word.read_text(), **fields)
 
 
-def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
-    """One question of somebody who is no server; None when no keeper runs. It waits."""
+def ask(
+    folder: Path, *, within_s: float = _ANSWERS_WITHIN_S, **fields: Any
+) -> dict[str, Any] | None:
+    """One question of somebody who is no server; None when no keeper runs. It waits.
+
+    OSError when the keeper does not answer.
+    """
     with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(_ANSWERS_WITHIN_S)
+        line.settimeout(within_s)
         try:
             with address(folder) as at:
                 line.connect(at)
@@ -69,5 +74,7 @@ def ask(folder: Path, **fields: Any) -> dict[str, Any] | None:
                 said = answers.readline()
         except (FileNotFoundError, NotADirectoryError, ConnectionError):
             return None
+        except TimeoutError:
+            raise OSError(f"the catalogue's keeper does not answer within {within_s:g} s") from None
     answer: dict[str, Any] | None = json.loads(said) if said else None
     return answer

@@ -38,8 +38,12 @@ class Keeper:
         self._whose = whose
         self._starting = asyncio.Lock()
         self._failed_at = -_PAUSE_S
+        #: Why the last start failed; None: it did not.
+        self._trouble: str | None = None
         self._callers: set[asyncio.Task[None]] = set()
         self._servers: set[asyncio.StreamWriter] = set()
+        #: Servers that want another one in our place.
+        self._others: set[asyncio.StreamWriter] = set()
         self._last_server = time.monotonic()
         self._over = asyncio.Event()
         self._word = ""
@@ -124,9 +128,10 @@ class Keeper:
             began = time.monotonic()
             try:
                 await self._machine.start()
-            except MachineError:
-                self._failed_at = time.monotonic()
+            except MachineError as error:
+                self._failed_at, self._trouble = time.monotonic(), str(error)
                 raise
+            self._trouble = None
             log.info("the metastore is up after %.1f s", time.monotonic() - began)
 
     async def _carry(self, caller: socket.socket, line: socket.socket) -> None:
@@ -146,8 +151,10 @@ class Keeper:
         loop = asyncio.get_running_loop()
         while block := await loop.sock_recv(source, _BLOCK_BYTES):
             # What is asked may name a bucket that was just made.
-            with suppress(MachineError, OSError):
+            try:
                 await self._machine.look_at_buckets()
+            except (MachineError, OSError) as error:
+                log.warning("%s", error)
             await loop.sock_sendall(target, block)
 
     async def _answer(self, source: socket.socket, target: socket.socket) -> None:
@@ -165,10 +172,20 @@ class Keeper:
         except (OSError, ValueError, AttributeError):  # gone, or no order at all
             pass
         finally:
+            self._others.discard(said)
             if said in self._servers:
                 self._servers.discard(said)
                 self._last_server = time.monotonic()
+                self._make_way()
             said.close()
+
+    def _make_way(self) -> None:
+        """End for servers with other settings, but not from under one with ours: two of one data
+        directory, while the first of them is being changed, would else end each other's for ever.
+        """
+        if self._others and not self._servers:
+            log.info("the settings changed: another keeper is to take over")
+            self.end()
 
     async def _do(self, order: dict[str, Any], server: asyncio.StreamWriter) -> dict[str, Any]:
         word = order.get("word")
@@ -177,13 +194,13 @@ class Keeper:
         match order:
             case {"do": "hello", "spec": digest}:
                 if digest != self._spec.digest:
-                    log.info("the settings changed: another keeper is to take over")
-                    self.end()
+                    self._others.add(server)
+                    self._make_way()
                     return {"ok": False}
                 self._servers.add(server)
                 return {"ok": True}
             case {"do": "stop"}:
-                alone = not self._servers - {server}
+                alone = not (self._servers | self._others) - {server}
                 if alone:
                     self.end()
                 return {"ok": alone}
@@ -193,6 +210,7 @@ class Keeper:
                     "metastore": self._machine.alive,
                     "servers": len(self._servers),
                     "callers": len(self._callers),
+                    "trouble": self._trouble,
                     "database": "embedded" if self._spec.database is None else "postgresql",
                 }
             case {"do": "backup"}:

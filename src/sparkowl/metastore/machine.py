@@ -14,7 +14,7 @@ import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -26,6 +26,7 @@ from sparkowl.agent.messages import Confinement, RunAs
 from sparkowl.agent.noise import silence_py4j
 from sparkowl.agent.processes import spawn
 from sparkowl.metastore import hive
+from sparkowl.metastore.mounted import Mounted
 from sparkowl.metastore.names import Files
 from sparkowl.metastore.spec import KeeperSpec
 
@@ -34,6 +35,11 @@ CONNECTIONS: Final = 256
 #: Threads for what else is asked of it.
 _BESIDE: Final = 4
 _START_S: Final = 120.0
+#: How long the database may take, which may have to be filled first. A PostgreSQL that takes a
+#: connection and says nothing would be waited for by every session, for ever.
+_ASSEMBLED_S: Final = 120.0
+#: How long the JVM may take to dial us: milliseconds, unless it hangs.
+_OPENED_S: Final = 30.0
 _END_S: Final = 2.0
 _POLL_S: Final = 0.02
 _MAIN: Final = "org.apache.spark.api.python.PythonGatewayServer"
@@ -57,7 +63,10 @@ class Machine(Protocol):
         """A connection to it, not blocking. :class:`MachineError` when there is none."""
 
     async def look_at_buckets(self) -> None:
-        """Know the buckets that there are now. Cheap where nothing changed."""
+        """Know the buckets that there are now. Cheap where nothing changed.
+
+        :class:`MachineError`, OSError: it goes on with those that it knows.
+        """
 
     async def backup(self) -> Path | None:
         """Write the embedded database into a new folder, as it is at one moment.
@@ -70,8 +79,17 @@ class Machine(Protocol):
 
 
 class JavaMetastore:
-    def __init__(self, spec: KeeperSpec, lock: int) -> None:
+    def __init__(
+        self,
+        spec: KeeperSpec,
+        lock: int,
+        *,
+        assembled_s: float = _ASSEMBLED_S,
+        opened_s: float = _OPENED_S,
+    ) -> None:
         self._spec = spec
+        self._assembled_s = assembled_s
+        self._opened_s = opened_s
         self._files = Files(Path(spec.folder))
         #: Held by the JVM as well: while it lives, nobody else opens its database.
         self._lock = lock
@@ -80,8 +98,7 @@ class JavaMetastore:
         self._threads = ThreadPoolExecutor(CONNECTIONS + _BESIDE, thread_name_prefix="metastore")
         self._hive: hive.Hive | None = None
         self._opening = asyncio.Lock()
-        self._mounted: dict[str, str] = {}
-        self._seen: int | None = None
+        self._mounted = Mounted(spec.buckets_dir)
         silence_py4j()
 
     @property
@@ -94,16 +111,22 @@ class JavaMetastore:
             self._listen()
             self._process = self._spawn()
             found = await self._gateway(self._process)
-            self._mounted = self._buckets()
-            self._hive = await self._in_thread(
-                hive.Hive.assemble, found, hive.properties(self._spec, self._mounted)
-            )
+            chosen = hive.properties(self._spec, self._mounted.begin())
+            self._hive = await self._assemble(found, chosen)
         except (java.JavaNotFound, OSError, subprocess.SubprocessError, hive.Refused) as error:
             await self.stop()
             raise MachineError(f"The metastore could not be started: {error}") from error
         except BaseException:
             await self.stop()
             raise
+
+    async def _assemble(self, found: tuple[int, str], chosen: Mapping[str, str]) -> hive.Hive:
+        try:
+            async with asyncio.timeout(self._assembled_s):
+                made: hive.Hive = await self._in_thread(hive.Hive.assemble, found, chosen)
+        except TimeoutError:
+            raise OSError(f"its database does not answer within {self._assembled_s:g} s") from None
+        return made
 
     def _listen(self) -> None:
         files, run_as = self._files, self._spec.run_as
@@ -171,19 +194,23 @@ class JavaMetastore:
         raise OSError(f"its JVM did not come up ({self._files.jvm_log} says why).")
 
     async def open(self) -> socket.socket:
-        if self._hive is None or self._listener is None:
-            raise MachineError("The metastore does not run.")
         loop = asyncio.get_running_loop()
         async with self._opening:
+            if self._hive is None or self._listener is None:
+                raise MachineError("The metastore does not run.")
             served = loop.run_in_executor(self._threads, self._hive.serve, self._files.socket.name)
+            # How a connection ends is its caller's business.
+            served.add_done_callback(lambda done: done.exception())
             accepting = asyncio.ensure_future(self._accept(self._listener))
             both: set[asyncio.Future[Any]] = {served, accepting}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED, timeout=self._opened_s)
             if accepting.done():
-                # How a connection ended is its caller's business.
-                served.add_done_callback(lambda done: done.exception())
                 return accepting.result()
             accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
+            if not served.done():
+                await self.stop()
+                raise MachineError("The metastore hung, and was ended.")
             raise MachineError(f"The metastore took no connection: {served.exception()}")
 
     async def _accept(self, listener: socket.socket) -> socket.socket:
@@ -197,29 +224,19 @@ class JavaMetastore:
             line.close()
 
     async def look_at_buckets(self) -> None:
-        root = self._spec.buckets_dir
-        if root is None or self._hive is None or not self._changed(root):
+        if self._hive is not None:
+            await self._mounted.look(self._mount)
+
+    async def _mount(self, new: Mapping[str, str]) -> None:
+        if self._hive is None:
             return
-        found = self._buckets()
-        new = {name: path for name, path in found.items() if self._mounted.get(name) != path}
-        if new:
+        try:
             await self._in_thread(self._hive.mount, buckets.mount_keys(new), list(new))
-            self._mounted |= new
-
-    def _changed(self, root: str) -> bool:
-        return Path(root).stat().st_mtime_ns != self._seen
-
-    def _buckets(self) -> dict[str, str]:
-        root = self._spec.buckets_dir
-        if root is None:
-            return {}
-        # Looked at first: a bucket that is made meanwhile is found the next time.
-        self._seen = Path(root).stat().st_mtime_ns
-        return {
-            entry.name: entry.path
-            for entry in os.scandir(root)
-            if entry.is_dir(follow_symlinks=False)
-        }
+        except hive.Refused as error:
+            names = ", ".join(new)
+            raise MachineError(
+                f"The metastore does not know the buckets {names}: {error}"
+            ) from error
 
     async def backup(self) -> Path | None:
         if self._spec.database is not None or not self._exists():
@@ -243,6 +260,10 @@ class JavaMetastore:
 
     async def stop(self) -> None:
         process, self._process, self._hive = self._process, None, None
+        # While we wait the next may be started, with a listener of its own.
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if process is not None:
             assert process.stdin is not None
             with suppress(OSError):
@@ -252,9 +273,6 @@ class JavaMetastore:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await self._in_thread(process.wait)
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from sparkowl import __version__
 from sparkowl.agent.messages import Confinement, RunAs
 
 
@@ -51,6 +52,8 @@ class KeeperSpec:
     away_idle_s: float
     #: ...and this long while one is.
     away_busy_s: float
+    #: Whose code it runs: an upgrade that drivers outlive brings another keeper.
+    version: str = __version__
 
     @property
     def digest(self) -> str:

@@ -49,9 +49,13 @@ class Preparing:
         return (True, True, found) if isinstance(found, str) else (False, True, None)
 
     def folder(self, session_id: SessionId) -> str:
-        """The folder with the session's packages, once it need not wait; empty: it has none."""
+        """The folder with the session's packages, once it need not wait; empty: it has none, or
+        this server has not found them (again)."""
         task = self._tasks.get(session_id)
-        return "" if task is None else str(task.result())
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return ""
+        found = task.result()
+        return str(found) if isinstance(found, Path) else ""
 
     def drop(self, session_id: SessionId) -> None:
         """Forget a session that needs no packages any more; a build goes on."""
