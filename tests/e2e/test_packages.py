@@ -101,6 +101,7 @@ print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=Tru
 def test_driver_workers_and_programs_have_what_the_file_names(
     user: User, files: Files, server: Server
 ) -> None:
+    packages(server, "prune")  # those of other tests
     files.write("spark", "owl-one", "owl-two<2", HARMLESS)
 
     session = user.session()
