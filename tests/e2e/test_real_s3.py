@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.cables import Cable, cable
 from tests.e2e.conftest import ENDED, GONE, SPARKOWL, User, running, wait_for
-from tests.e2e.test_table_formats import fetch
+from tests.maven import fetch
 from tests.seaweed import SERVER, SESSION, SeaweedFS
 
 from sparkowl.launchers import s3a

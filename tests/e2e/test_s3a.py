@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from benchmarks.s3a import real, spark
 from benchmarks.seaweed import BUCKET, Seaweed, seaweed
-from tests.e2e.test_table_formats import fetch
+from tests.maven import fetch
 
 from sparkowl.config import Settings
 from sparkowl.launchers import s3a

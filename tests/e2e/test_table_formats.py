@@ -5,7 +5,6 @@ The jars stay in the user's cache, so that only the first run downloads them.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from textwrap import dedent
 from typing import Final
@@ -13,26 +12,9 @@ from typing import Final
 import pytest
 from tests.domain.test_properties import DELTA, HUDI, ICEBERG
 from tests.e2e.conftest import ENDED, GONE, SPARKOWL, User, wait_for
+from tests.maven import fetch
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(400)]
-
-_UNREACHABLE: Final = ("not found", "Server access error", "timed out", "refused", "UnknownHost")
-
-
-def fetch(name: str, *options: str) -> None:
-    """Fetch jars through the command; skip where no repository can be reached."""
-    done = subprocess.run(
-        [SPARKOWL, "jars", "fetch", name, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
-    )
-    unreachable = any(word in done.stderr for word in _UNREACHABLE)
-    if done.returncode != 0 and unreachable and "CI" not in os.environ:
-        pytest.skip(f"no Maven repository can be reached: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-
 
 #: Tables of three rows need no more.
 SMALL: Final = {"spark.sql.shuffle.partitions": "1"}

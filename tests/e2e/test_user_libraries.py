@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Final
 import pytest
 from tests.e2e.conftest import GONE, Server, User, running
 from tests.jars import jar
+from tests.maven import fetch
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
 BUCKET: Final = "libraries"
-CENTRAL: Final = "https://repo1.maven.org/maven2/org/slf4j/slf4j-nop/2.0.16/slf4j-nop-2.0.16.pom"
 
 
 @pytest.fixture(scope="module")
@@ -172,13 +170,8 @@ def test_what_is_not_in_its_bucket_fails_the_session_that_asked_for_it(user: Use
     assert "such.jar" in status["StateChangeReason"]
 
 
-def test_packages_are_resolved_from_maven(user: User) -> None:
-    try:
-        urllib.request.urlopen(CENTRAL, timeout=10).close()
-    except OSError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"Maven Central is not reachable: {error}")
+def test_packages_are_resolved_from_maven(user: User, tmp_path: Path) -> None:
+    fetch("postgresql", cache=tmp_path)  # where that cannot be had, this cannot either
     session = with_properties(user, {"spark.jars.packages": "org.slf4j:slf4j-nop:2.0.16"})
     code = """
 loader = sc._jvm.java.lang.Thread.currentThread().getContextClassLoader()

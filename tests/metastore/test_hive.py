@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests import databases
 from tests.app.test_catalog import settings_for
-from tests.e2e.test_table_formats import fetch
+from tests.maven import fetch
 
 from sparkowl.app.catalog import keeper_spec
 from sparkowl.config.settings import default_cache_dir
