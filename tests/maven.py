@@ -15,8 +15,8 @@ _UNREACHABLE: Final = ("not found", "Server access error", "timed out", "refused
 
 
 def fetch(name: str, *options: str, cache: Path | None = None) -> None:
-    """Fetch jars, into the user's own cache, where the next run finds them; skip where no repository
-    can be reached, but not in CI."""
+    """Fetch jars, by default into the user's own cache, where the next run finds them; skip where
+    no repository can be reached, but not in CI."""
     done = subprocess.run(
         [_SPARKOWL, "jars", "fetch", name, *options],
         capture_output=True,
