@@ -99,7 +99,8 @@ class SeaweedFS:
             "-master.volumeSizeLimitMB=64",
             "-master.electionTimeout=1s",
             f"-volume.port={self._ports['volume']}",
-            "-volume.max=100",
+            # Each bucket takes some of its own.
+            "-volume.max=1000",
             "-filer",
             f"-filer.port={self._ports['filer']}",
             f"-filer.localSocket={folder / 'filer.sock'}",

@@ -12,6 +12,7 @@ import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from botocore.exceptions import ClientError
@@ -70,8 +71,13 @@ print(json.dumps([reached, len(read)]))
 """
 
 
+#: What a session may open of its driver's folder. Who has only the fence of a user may change the
+#: profile of its own session as well.
+OWN: Final = ("work", "tmp", "warehouse", "kernel", "conf", "aws")
+
+
 def test_nothing_of_the_server_or_of_another_session_can_be_opened(here: World) -> None:
-    own = [here.attacker.run_dir / name for name in ("work", "tmp", "warehouse", "kernel", "conf")]
+    own = [here.attacker.run_dir / name for name in OWN]
     theirs = [
         path
         for path in here.server.data_dir.rglob("*")
