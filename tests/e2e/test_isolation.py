@@ -459,6 +459,8 @@ def test_the_folders_of_the_server_let_nobody_in_but_those_who_must(here: World)
         str(path.relative_to(data)): oct(path.lstat().st_mode & 0o7777)
         for path in data.rglob("*")
         if not path.is_relative_to(here.buckets)
+        # What lies in the metastore's own folder has the modes of what it makes in buckets.
+        and data / "catalog" / "metastore" not in path.parents
         and not path.is_symlink()
         and path.lstat().st_mode & 0o077
         and not any(path.is_relative_to(s.run_dir) for s in (here.victim, here.attacker))
