@@ -182,6 +182,6 @@ def test_hudi_has_no_jars_for_this_spark_and_says_so(user: User) -> None:
     assert "there are no hudi jars for Spark 4.1, only for 3.5" in done.stderr
     assert status["State"] == "FAILED"
     assert status["StateChangeReason"].startswith(
-        "Session failed to start [SERVER] This session needs Hudi's jars, which are not there: "
-        "run: sparkowl jars fetch hudi"
+        "Session failed to start [SERVER] This session needs Hudi's jars, but there are no hudi "
+        "jars for Spark 4.1, only for 3.5"
     )
