@@ -171,9 +171,9 @@ class Adopt:
     packages: str = ""
 
     def repeated(self, again: Adopt) -> Adopt:
-        """What holds from ``again`` on: its keys, which may be new, and all else as it was at
-        first. A server that started meanwhile may know less, such as no packages."""
-        return replace(self, credentials=again.credentials)
+        """What holds from ``again`` on: all that it says, but the packages as they were where it
+        names none: a server that started meanwhile may not know them."""
+        return replace(again, packages=again.packages or self.packages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
