@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.seaweed import BUCKET, REGION, Seaweed, seaweed
+from tests.seaweed import REGION, SESSION, SeaweedFS
+
 from sparkowl.agent import buckets, jvm
 from sparkowl.config import Settings
 from sparkowl.domain.service import Service
 from sparkowl.launchers import s3a
 from sparkowl.launchers.jars import Jars, JarsMissing
 
+BUCKET: Final = "lake"
 #: About 1 GiB of parquet: two columns of eight random bytes each, which do not compress.
 ROWS: Final = 67_000_000
 
@@ -38,15 +40,35 @@ def run(rounds: int, rows: int = ROWS) -> Found | None:
     except JarsMissing:
         return None
     found = Found()
-    with seaweed() as service, tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds):
-            _measure(found, 0, real(service), {"class_path": class_path, "rows": rows}, service)
-            _measure(found, 1, embedded(Path(folder)), {"class_path": (), "rows": rows}, service)
-            print(f"s3a {number + 1}/{rounds}", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for each in ("service", "bucket"):
+            (folder / each).mkdir()
+        keys, service = profile(folder / "credentials"), SeaweedFS(folder / "service")
+        service.start()
+        try:
+            service.client().create_bucket(Bucket=BUCKET)
+            for number in range(rounds):
+                _measure(found, 0, real(service), {"class_path": class_path, "rows": rows}, keys)
+                _measure(
+                    found, 1, embedded(folder / "bucket"), {"class_path": (), "rows": rows}, keys
+                )
+                print(f"s3a {number + 1}/{rounds}", flush=True)
+        finally:
+            service.kill()
     return found
 
 
-def real(service: Seaweed) -> dict[str, str]:
+def profile(file: Path) -> Path:
+    """The keys of sessions, as AWS's tools read them."""
+    file.write_text(
+        f"[default]\naws_access_key_id = {SESSION.access_key_id}\n"
+        f"aws_secret_access_key = {SESSION.secret_access_key}\n"
+    )
+    return file
+
+
+def real(service: SeaweedFS) -> dict[str, str]:
     """The properties of a driver whose buckets an S3 service has."""
     place = Service(endpoint=service.url, region=REGION, path_style=True)
     return s3a.spark_properties(place, jvm.spark_version(jvm.spark_home()))
@@ -58,9 +80,7 @@ def embedded(folder: Path) -> dict[str, str]:
     return buckets.spark_properties(mounted, spark_version=jvm.spark_version(jvm.spark_home()))
 
 
-def spark(
-    properties: Mapping[str, str], asked: Mapping[str, Any], service: Seaweed, script: str
-) -> str:
+def spark(properties: Mapping[str, str], asked: Mapping[str, Any], keys: Path, script: str) -> str:
     """What a script prints that a Spark runs with these properties; it finds ``asked`` in
     ``sys.argv[1]``."""
     path = ":".join(asked["class_path"])
@@ -75,7 +95,7 @@ def spark(
     }
     options = [word for key, value in every.items() for word in ("--conf", f"{key}={value}")]
     environment = os.environ | {
-        "AWS_SHARED_CREDENTIALS_FILE": str(service.profile),
+        "AWS_SHARED_CREDENTIALS_FILE": str(keys),
         "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"]),
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
@@ -108,9 +128,9 @@ print(json.dumps([written - began, time.monotonic() - written]))
 
 
 def _measure(
-    found: Found, which: int, properties: dict[str, str], asked: dict[str, Any], service: Seaweed
+    found: Found, which: int, properties: dict[str, str], asked: dict[str, Any], keys: Path
 ) -> None:
-    write_s, read_s = json.loads(spark(properties, asked, service, _SCRIPT).splitlines()[-1])
+    write_s, read_s = json.loads(spark(properties, asked, keys, _SCRIPT).splitlines()[-1])
     megabytes = 16 * asked["rows"] / 1_000_000
     found.write[which].append(megabytes / write_s)
     found.read[which].append(megabytes / read_s)

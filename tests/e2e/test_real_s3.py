@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,8 @@ def test_an_outage_and_a_dead_server_lose_no_output(seaweed: SeaweedFS, tmp_path
         wait_for(lambda: spooled(work.parent, block), lambda text: text == "before\nafter\n")
         server.start()
         user = User(server.client("athena"), seaweed.client())
-        time.sleep(2)  # long enough for an Ended to come that must not come
+        # The block is over, and its agent has tried to hand its outputs in.
+        wait_for((work.parent / "agent.log").read_text, lambda log: "outputs not taken" in log)
         assert user.await_state(block, {"RUNNING"})["Status"]["State"] == "RUNNING"
         assert "not looked at" in server.log()
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
-from benchmarks.s3a import real, spark
-from benchmarks.seaweed import BUCKET, Seaweed, seaweed
+from benchmarks.s3a import BUCKET, profile, real, spark
 from tests.maven import fetch
+from tests.seaweed import SeaweedFS
 
 from sparkowl.config import Settings
 from sparkowl.launchers import s3a
 from sparkowl.launchers.jars import Jars
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Seaweed]:
-    fetch(s3a.NAME)
-    with seaweed() as started:
-        yield started
 
 
 #: One Spark for all of it: a start costs most of the time.
@@ -65,15 +58,17 @@ print(json.dumps(told))
 
 
 def test_files_are_written_whole_read_replaced_and_not_left_by_a_job_that_fails(
-    service: Seaweed,
+    seaweed: SeaweedFS, tmp_path: Path
 ) -> None:
+    fetch(s3a.NAME)
+    client = seaweed.client()
+    client.create_bucket(Bucket=BUCKET)
     jars = Jars(cache_dir=Settings().cache_dir).class_path([s3a.NAME], None)
 
-    said = spark(real(service), {"class_path": jars}, service, _SCRIPT)
+    said = spark(real(seaweed), {"class_path": jars}, profile(tmp_path / "credentials"), _SCRIPT)
 
     told = json.loads(said.splitlines()[-1])
     assert told == {"s3": [10, 7], "s3a": [10, 7], "dynamic": 7, "failed": True}
-    client = service.client()
     listed = client.list_objects_v2(Bucket=BUCKET)["Contents"]
     keys = [entry["Key"] for entry in listed if entry["Size"]]
     assert not [key for key in keys if key.startswith("failed/") or "__magic" in key]
