@@ -59,54 +59,57 @@ def main() -> None:
         _s3a(rounds)
 
 
+def _table(
+    title: str, lines: Sequence[Line], note: str, *, ours: str = "SparkOwl", theirs: str = ""
+) -> None:
+    head = f"{title:<44} {ours:>24} {theirs:>24} {'':<7} {'ratio':>6}  goal"
+    print("\n" + "\n".join([head, *map(str, lines), "", note]))
+
+
 def _starts_and_calls(rounds: int) -> None:
     warm = starts.warm(rounds * 2)
     cold = starts.cold(rounds)
     block = calls.one_plus_one(rounds)
     status = calls.get_session_status(rounds)
-    print(
-        f"\n{'':<44} {'SparkOwl':>24} {'beside it':>24} {'':<7} {'ratio':>6}  goal\n"
-        + "\n".join(
-            str(line)
-            for line in (
-                Line("(a) warm StartSession to IDLE", "ms", warm, [], "<= 100 ms"),
-                Line("(b) cold StartSession to IDLE", "s", *cold.idle, "<= 0.60"),
-                Line("    ... to the first query's result", "s", *cold.result, "<= 0.55"),
-                Line("    ... and of a grouped one", "s", *cold.grouped, ""),
-                Line("(c) 1+1, submit to COMPLETED", "ms", *block, "<= 3"),
-                Line("(d) signed GetSessionStatus, 4 connections", "calls/s", *status, ">= 8"),
-                Line("(e) memory of an idle session (PSS)", "MB", *cold.memory, "<= 1.2"),
-            )
-        )
-        + "\n\nmedian (min-max); ratio: median of the rounds' ratios. Beside it: (b, e) a plain "
+    _table(
+        "",
+        [
+            Line("(a) warm StartSession to IDLE", "ms", warm, [], "<= 100 ms"),
+            Line("(b) cold StartSession to IDLE", "s", *cold.idle, "<= 0.60"),
+            Line("    ... to the first query's result", "s", *cold.result, "<= 0.55"),
+            Line("    ... and of a grouped one", "s", *cold.grouped, ""),
+            Line("(c) 1+1, submit to COMPLETED", "ms", *block, "<= 3"),
+            Line("(d) signed GetSessionStatus, 4 connections", "calls/s", *status, ">= 8"),
+            Line("(e) memory of an idle session (PSS)", "MB", *cold.memory, "<= 1.2"),
+        ],
+        "median (min-max); ratio: median of the rounds' ratios. Beside it: (b, e) a plain "
         "PySpark script,\n(c) jupyter_client on a bare ipykernel, (d) moto's server answering "
-        "GetWorkGroup."
+        "GetWorkGroup.",
+        theirs="beside it",
     )
 
 
 def _lists(rounds: int) -> None:
-    lines = [Line(name, "ms", *pair, "<= 1.5") for name, pair in lists.run(rounds)]
-    print(
-        f"\n{'(f) one call, over one connection':<44} {f'at {lists.MANY:,} sessions':>24} "
-        f"{f'at {lists.FEW:,}':>24} {'':<7} {'ratio':>6}  goal\n" + "\n".join(map(str, lines))
+    _table(
+        "(f) one call, over one connection",
+        [Line(name, "ms", *pair, "<= 1.5") for name, pair in lists.run(rounds)],
+        "",
+        ours=f"at {lists.MANY:,} sessions",
+        theirs=f"at {lists.FEW:,}",
     )
 
 
 def _restarts(rounds: int) -> None:
     found = restarts.restarts(rounds)
-    print(
-        f"\n{f'(g) restart with {restarts.SESSIONS} sessions, half busy':<44} "
-        f"{'SparkOwl':>24} {'':>24} {'':<7} {'':>6}  goal\n"
-        + "\n".join(
-            str(line)
-            for line in (
-                Line("ready to all sessions back, after kill -9", "s", found.killed, [], "<= 2 s"),
-                Line("... after a clean stop", "s", found.stopped, [], "<= 2 s"),
-                Line("start of the process to ready", "s", found.ready, [], ""),
-            )
-        )
-        + "\n\nback: an idle session has run a block, and the block that a busy one ran meanwhile "
-        "has ended, both as\nthe API tells."
+    _table(
+        f"(g) restart with {restarts.SESSIONS} sessions, half busy",
+        [
+            Line("ready to all sessions back, after kill -9", "s", found.killed, [], "<= 2 s"),
+            Line("... after a clean stop", "s", found.stopped, [], "<= 2 s"),
+            Line("start of the process to ready", "s", found.ready, [], ""),
+        ],
+        "back: an idle session has run a block, and the block that a busy one ran meanwhile "
+        "has ended, both as\nthe API tells.",
     )
 
 
@@ -115,38 +118,34 @@ def _notebooks(rounds: int) -> None:
     if found is None:
         print("\n(h) notebooks: not measured, as there is no Chromium on this machine")
         return
-    print(
-        f"\n{'(h) StartSession to a notebook in the browser':<44} {'SparkOwl, warm':>24} "
-        f"{'jupyter lab, cold':>24} {'':<7} {'ratio':>6}  goal\n"
-        + "\n".join(
-            str(line)
-            for line in (
-                Line("the page's kernel has answered 1 + 1", "s", *found.page, "< 3 s"),
-                Line("... and a query of Spark", "s", *found.spark, ""),
-            )
-        )
-        + "\n\nA browser with an empty cache opens the page and runs two cells. The driver has "
-        f"waited {notebooks.SETTLE_S} s,\nso that its Jupyter process is ready, too."
+    _table(
+        "(h) StartSession to a notebook in the browser",
+        [
+            Line("the page's kernel has answered 1 + 1", "s", *found.page, "< 3 s"),
+            Line("... and a query of Spark", "s", *found.spark, ""),
+        ],
+        "A browser with an empty cache opens the page and runs two cells. The driver has "
+        f"waited {notebooks.SETTLE_S} s,\nso that its Jupyter process is ready, too.",
+        ours="SparkOwl, warm",
+        theirs="jupyter lab, cold",
     )
 
 
 def _objects(rounds: int) -> None:
     found = objects.run(rounds)
     listing = f"{objects.KEYS:,} keys of one folder, page by page"
-    print(
-        f"\n{'(i) the S3 door':<44} {'SparkOwl':>24} {'beside it':>24} {'':<7} {'ratio':>6}  goal\n"
-        + "\n".join(
-            str(line)
-            for line in (
-                Line("aws s3 cp of 1 GiB, up", "MB/s", *found.up, ">= 0.5"),
-                Line("... and down", "MB/s", *found.down, ">= 0.5"),
-                Line(listing, "s", found.listing.seconds, [], ""),
-                Line("... the server's memory grew by", "MB", found.listing.grown_mb, [], "flat"),
-                Line("Spark reads 500 MB of parquet, s3://", "s", *found.spark, "<= 1.1"),
-            )
-        )
-        + "\n\nBeside it: rclone serve s3 on a folder of the same disk; Spark on the same files by "
-        "file://."
+    _table(
+        "(i) the S3 door",
+        [
+            Line("aws s3 cp of 1 GiB, up", "MB/s", *found.up, ">= 0.5"),
+            Line("... and down", "MB/s", *found.down, ">= 0.5"),
+            Line(listing, "s", found.listing.seconds, [], ""),
+            Line("... the server's memory grew by", "MB", found.listing.grown_mb, [], "flat"),
+            Line("Spark reads 500 MB of parquet, s3://", "s", *found.spark, "<= 1.1"),
+        ],
+        "Beside it: rclone serve s3 on a folder of the same disk; Spark on the same files by "
+        "file://.",
+        theirs="beside it",
     )
 
 
@@ -155,17 +154,15 @@ def _s3a(rounds: int) -> None:
     if found is None:
         print("\n(j) S3A: not measured, as its jars are not there: sparkowl jars fetch s3a")
         return
-    print(
-        f"\n{'(j) 1 GiB of parquet, by Spark':<44} {'S3A to SeaweedFS':>24} "
-        f"{'a bucket in a folder':>24} {'':<7} {'ratio':>6}  goal\n"
-        + "\n".join(
-            str(line)
-            for line in (
-                Line("written", "MB/s", *found.write, ""),
-                Line("read", "MB/s", *found.read, ""),
-            )
-        )
-        + "\n\nSeaweedFS runs on the same machine, and shares its processors with Spark."
+    _table(
+        "(j) 1 GiB of parquet, by Spark",
+        [
+            Line("written", "MB/s", *found.write, ""),
+            Line("read", "MB/s", *found.read, ""),
+        ],
+        "SeaweedFS runs on the same machine, and shares its processors with Spark.",
+        ours="S3A to SeaweedFS",
+        theirs="a bucket in a folder",
     )
 
 
