@@ -22,6 +22,7 @@ from sparkowl.domain.notebook import require_payload
 from sparkowl.domain.session import Session
 from sparkowl.objects.download import DownloadError
 from sparkowl.store import notebooks, sessions
+from sparkowl.supervisor.beside import Beside
 from sparkowl.supervisor.means import Means
 
 log = logging.getLogger(__name__)
@@ -36,47 +37,30 @@ class Fetching:
     def __init__(self, means: Means, wake: Callable[[SessionId], None]) -> None:
         """``wake`` is called when there is news of a session."""
         self._means = means
-        self._wake = wake
         self._turns = asyncio.Semaphore(AT_ONCE)
         #: Each results in why the file did not become a notebook; None: it did.
-        self._tasks: dict[SessionId, asyncio.Task[str | None]] = {}
+        self._fetches: Beside[str | None] = Beside(wake)
 
     def begin(self, session: Session, uri: str) -> None:
         """Fetch the file and bind it to the session. Returns at once."""
-        task = asyncio.create_task(self._fetch(session, uri), name=f"fetch:{session.id}")
-        self._tasks[session.id] = task
-        task.add_done_callback(lambda ended: self._ended(session.id, ended))
+        self._fetches.begin(session.id, self._fetch(session, uri))
 
     def seen(self, session_id: SessionId) -> tuple[bool, str | None]:
         """Whether a fetch was begun, and why it failed, if it did.
 
         Raises what else went wrong (a lost database), once: then it can be begun again.
         """
-        task = self._tasks.get(session_id)
-        if task is None:
-            return False, None
-        if not task.done():
-            return True, None
-        if task.exception() is not None:
-            del self._tasks[session_id]
-        return True, task.result()
+        if not self._fetches.done(session_id):
+            return self._fetches.begun(session_id), None
+        return True, self._fetches.result(session_id)
 
     def drop(self, session_id: SessionId) -> None:
         """Stop fetching for a session; nothing where none is under way."""
-        task = self._tasks.pop(session_id, None)
-        if task is not None:
-            task.cancel()
+        self._fetches.drop(session_id)
 
     async def close(self) -> None:
         """Stop all."""
-        tasks = list(self._tasks.values())
-        for session_id in list(self._tasks):
-            self.drop(session_id)
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _ended(self, session_id: SessionId, task: asyncio.Task[str | None]) -> None:
-        if self._tasks.get(session_id) is task:
-            self._wake(session_id)
+        await self._fetches.close()
 
     async def _fetch(self, session: Session, uri: str) -> str | None:
         async with self._turns:
@@ -92,7 +76,7 @@ class Fetching:
         bound = await self._bind(session.id, name, payload)
         if bound is None:
             # Should the session come back to this server, it is to be fetched again.
-            self._tasks.pop(session.id, None)
+            self._fetches.forget(session.id)
             return None
         log.info(
             "notebook fetched",
