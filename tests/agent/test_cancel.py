@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import Cancel, Failed
+from sparkowl.agent.spark import SparkLine
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Driver, Start
@@ -95,3 +99,38 @@ def test_a_shell_that_holds_the_interrupt_back_gets_it_as_well(driver: Driver) -
     assert (done.outcome, done.seconds < 15) == ("canceled", True)
     assert subprocess.run(["pgrep", "-f", "sleep 601"], stdout=subprocess.PIPE).stdout == b""
     assert driver.run("1").value == "1"
+
+
+@pytest.fixture
+async def line(driver: Driver) -> AsyncIterator[SparkLine]:
+    """Another line to the driver's JVM, as the agent's own."""
+    one = SparkLine(Folder(driver.run_dir).gateway)
+    yield one
+    one.close()
+
+
+async def test_spark_is_at_work_while_a_call_from_python_is(
+    driver: Driver, line: SparkLine
+) -> None:
+    assert not await line.at_work()
+    driver.run(
+        "import threading\n"
+        "call = threading.Thread(target=sc._jvm.java.lang.Thread.sleep, args=(5_000,))\n"
+        "call.start()"
+    )
+    assert await line.at_work()
+    driver.run("call.join()")
+    assert not await line.at_work()
+
+
+async def test_a_line_outlives_the_interrupt_of_a_block(driver: Driver, line: SparkLine) -> None:
+    """With it the JVM hangs up on more than the block."""
+    for _ in range(3):
+        assert not await line.at_work()
+        calculation = driver.start(f"print('begun', flush=True)\n{BLOCKS['a Spark job']}")
+        driver.until_stdout(calculation, "begun")
+        while not await line.active_stages():
+            await asyncio.sleep(0.01)
+        driver.cancel(calculation)
+        await line.cancel_all_jobs()
+    assert not await line.at_work()

@@ -142,15 +142,37 @@ class SparkLine:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, function: Callable[[], _T]) -> _T:
-        from py4j.protocol import Py4JError
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: self._asked(function)
+        )
+
+    # What follows runs in the thread.
+
+    def _asked(self, function: Callable[[], _T]) -> _T:
+        """What the function returns. It may be called twice: each does no harm when repeated.
+
+        An interrupted block breaks its connection off, and the JVM's side of py4j then hangs up on
+        others, too: on this one just when it is to cancel what the block left behind.
+        """
+        from py4j.protocol import Py4JError, Py4JJavaError
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+            try:
+                return function()
+            except Py4JJavaError:
+                raise  # an answer
+            except Py4JError as error:
+                log.info("Spark is asked again on a new connection: %s", error)
+                self._hang_up()
+                return function()
         except (Py4JError, OSError, AttributeError) as error:
             log.info("Spark did not do as asked: %s", error)
             raise SparkUnreachable(str(error)) from error
 
-    # What follows runs in the thread.
+    def _hang_up(self) -> None:
+        if self._gateway is not None:
+            self._gateway.close()
+            self._gateway = None
 
     def _jvm(self) -> Any:
         if self._gateway is None:
@@ -191,7 +213,8 @@ class SparkLine:
     def _has_calls(self) -> bool:
         """Threads that execute a py4j command, by their stacks; in one call, ours among them."""
         java = self._jvm().java
-        stacks = java.lang.Thread.getAllStackTraces().values().toArray()
+        # Java's method: of a map, py4j has Python's own `values` in its place.
+        stacks = java.lang.Thread.getAllStackTraces().__getattr__("values")().toArray()
         return (
             str(java.util.Arrays.deepToString(stacks)).count("py4j.commands.CallCommand.exec") > 1
         )
