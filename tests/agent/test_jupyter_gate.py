@@ -10,6 +10,8 @@ import httpx
 import pytest
 from tests.agent.jupyter import BASE, SESSION, TOKEN, FakeAgent, Page, serving
 
+from sparkowl.agent.messages import page_took
+
 pytestmark = pytest.mark.jupyter
 
 IDLE = ("status", {"execution_state": "idle"})
@@ -183,6 +185,41 @@ def test_a_page_that_was_away_hears_what_it_missed(agent: FakeAgent) -> None:
     _, said = again.outcome(cell)
     again.close()
     assert ("stream", {"name": "stdout", "text": "meanwhile\n"}) in said
+
+
+def test_a_page_that_lost_its_server_hears_again_what_it_had_not_taken(agent: FakeAgent) -> None:
+    page = Page(agent, session="cut")
+    before = page.execute("print('before')")
+    page.outcome(before)
+    page.raw(page_took(len(page.heard)))
+    cell = page.execute("print('on its way')")
+    page.outcome(cell)  # but the server, which had it, dies
+    page.close()
+
+    again = Page(agent, session="cut")
+    _, said = again.outcome(cell)
+    # Heard again once, however often it comes back.
+    again.raw(page_took(len(again.heard)))
+    again.close()
+    third = Page(agent, session="cut")
+    last = third.execute("1")
+    third.outcome(last)
+    third.close()
+
+    assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
+    assert before not in {m["parent_header"].get("msg_id") for m in again.heard}
+    assert cell not in {m["parent_header"].get("msg_id") for m in third.heard}
+
+
+def test_where_nobody_acknowledges_nothing_is_said_twice(agent: FakeAgent) -> None:
+    page = Page(agent, session="earlier")
+    cell = page.execute("print('once')")
+    page.outcome(cell)
+    page.close()
+    again = Page(agent, session="earlier")
+    again.outcome(again.execute("2"))
+    again.close()
+    assert cell not in {m["parent_header"].get("msg_id") for m in again.heard}
 
 
 def test_completion_and_widgets_pass(agent: FakeAgent, page: Page) -> None:

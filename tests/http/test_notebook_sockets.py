@@ -84,6 +84,15 @@ def test_large_messages_go_through_in_order(browser: Browser) -> None:
         assert [len(socket.recv(60)) for _ in sizes] == sizes
 
 
+def test_what_the_page_has_is_acknowledged(browser: Browser, upstream: Upstream) -> None:
+    upstream.taken.clear()
+    with browser.socket() as socket:
+        for text in "abc":
+            socket.send(text)
+            assert socket.recv(20) == text
+        until(lambda: upstream.taken == [1, 2, 3])
+
+
 def test_closing_is_told_to_the_other_end(browser: Browser, upstream: Upstream) -> None:
     with browser.socket() as socket:
         socket.close(4567, "bye")

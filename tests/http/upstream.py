@@ -17,6 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from sparkowl.agent.messages import taken_by_page
 from sparkowl.launchers.base import JUPYTER_SOCKET
 
 
@@ -33,6 +34,8 @@ class Upstream:
     connected: int = 0
     #: Close codes that came from the page.
     closed: list[int | None] = field(default_factory=list)
+    #: How many messages each acknowledgement said that the page has.
+    taken: list[int] = field(default_factory=list)
     #: Headers to answer with.
     answers: dict[str, str] = field(default_factory=dict)
     status: int = 200
@@ -92,7 +95,10 @@ class _Echo(WebSocketHandler):
         return False
 
     async def on_message(self, message: str | bytes) -> None:
-        if message == "close":
+        taken = taken_by_page(message)
+        if taken is not None:
+            self.upstream.taken.append(taken)
+        elif message == "close":
             self.close(4321, "as you wish")
         elif message == "die":
             self.detach().close()

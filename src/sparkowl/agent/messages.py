@@ -31,6 +31,23 @@ Outcome = Literal["completed", "failed", "canceled"]
 UNKNOWN_DRIVER: Final = "SparkOwl-Unknown-Driver"
 
 
+#: Before a number, in a text of its own on the WebSocket to a session's Jupyter server.
+_PAGE_TOOK: Final = "SparkOwl-Page-Took: "
+
+
+def page_took(messages: int) -> str:
+    """What the server tells the Jupyter server: so many messages of this socket the page has."""
+    return f"{_PAGE_TOOK}{messages}"
+
+
+def taken_by_page(said: str | bytes) -> int | None:
+    """The number in :func:`page_took`; None: it is something else, which the page itself said."""
+    if not isinstance(said, str) or not said.startswith(_PAGE_TOOK):
+        return None
+    number = said.removeprefix(_PAGE_TOOK)
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 20 else None
+
+
 class MessageError(ValueError):
     """A frame that is not one of the messages of this module."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
@@ -10,6 +11,8 @@ from typing import Final
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+
+from sparkowl.agent.messages import page_took
 
 #: Why the door closes a socket: the visit is over. Jupyter's page does not try again after it.
 GOING_AWAY: Final = 1001
@@ -66,8 +69,13 @@ async def _to_upstream(page: WebSocket, upstream: ClientConnection) -> tuple[int
 
 
 async def _to_page(page: WebSocket, upstream: ClientConnection) -> tuple[int, str]:
-    while True:
+    """Each message that the page has is acknowledged: what is under way when this process dies is
+    not lost, as the Jupyter server says the rest again to the page that comes back.
+    """
+    for taken in itertools.count():
         try:
+            if taken:
+                await upstream.send(page_took(taken))
             message = await upstream.recv()
         except ConnectionClosed as error:
             return _said(error)
@@ -77,7 +85,8 @@ async def _to_page(page: WebSocket, upstream: ClientConnection) -> tuple[int, st
             else:
                 await page.send_bytes(message)
         except (WebSocketDisconnect, RuntimeError, OSError):
-            return _ABNORMAL, ""
+            break
+    return _ABNORMAL, ""
 
 
 def _said(error: ConnectionClosed) -> tuple[int, str]:

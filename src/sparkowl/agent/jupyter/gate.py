@@ -25,6 +25,8 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from tornado.websocket import WebSocketClosedError
 
 from sparkowl.agent.desk import DeskError
+from sparkowl.agent.jupyter.unseen import Frame, Unseen
+from sparkowl.agent.messages import taken_by_page
 
 _BINARY: Final = "v1.kernel.websocket.jupyter.org"
 _PASS: Final = frozenset(
@@ -41,6 +43,8 @@ _MALFORMED: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError
 _FEWEST_OFFSETS: Final = 6
 #: A kernel that user code has broken may never greet. The page finds out what else is wrong.
 _GREETING_WITHIN_S: Final = 3.0
+#: Of how many pages that went it is kept what they had not taken.
+_PAGES_LEFT: Final = 4
 _TOO_FAST: Final = "Output came faster than a page can show: some of it is not shown here."
 
 
@@ -99,13 +103,18 @@ class Gate(ZMQChannelsWebsocketConnection):
     _running: dict[str, tuple[Gate, Message]] = {}  # noqa: RUF012 - of all connections
     #: Held, as the loop itself holds tasks only weakly.
     _waiting: set[asyncio.Task[None]] = set()  # noqa: RUF012 - of all connections
+    #: What pages that went had not taken, by their session keys: each page load has its own.
+    _left: dict[str, list[Frame]] = {}  # noqa: RUF012 - of all connections
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._unseen = Unseen()
 
     @classmethod
     def tell_all(cls, state: str) -> None:
         """A state of the kernel to every page that is open."""
         for connection in list(cls._open_sockets):
-            with suppress(WebSocketClosedError):
-                connection._send_status_message(state)
+            connection._send_status_message(state)
 
     @classmethod
     def reconnect_all(cls) -> None:
@@ -153,7 +162,31 @@ class Gate(ZMQChannelsWebsocketConnection):
             self._greeting.set_result(None)
         self.handle_outgoing_message("iopub", parts)
 
+    def connect(self) -> asyncio.Future[None] | None:  # type: ignore[override]  # as its base's
+        """As Jupyter does. A page that is back gets first what it had not taken when it went."""
+        for frame in self._left.pop(self.session_key, ()):
+            self.write_message(frame.content, binary=frame.binary)
+        connected: asyncio.Future[None] | None = super().connect()
+        return connected
+
+    def disconnect(self) -> None:  # type: ignore[override]  # as its base's
+        if unseen := self._unseen.drain():
+            self._left[self.session_key] = unseen
+        while len(self._left) > _PAGES_LEFT:
+            del self._left[next(iter(self._left))]
+        super().disconnect()
+
+    def write_message(self, content: str | bytes, *, binary: bool = False) -> None:
+        """What a connection does not take any more is kept for the next one."""
+        self._unseen.add(Frame(content, binary))
+        with suppress(WebSocketClosedError):
+            self.websocket_handler.write_message(content, binary=binary)
+
     def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
+        taken = taken_by_page(incoming_msg)
+        if taken is not None:
+            self._unseen.taken(taken)
+            return
         try:
             message = Message(incoming_msg, binary=self.subprotocol == _BINARY)
             if message.type == "execute_request":
@@ -267,16 +300,12 @@ class Gate(ZMQChannelsWebsocketConnection):
         said = self.session.msg(kind, content=content, parent=message.header)
         said["metadata"] = {"status": content["status"]} if "status" in content else {}
         said["parent_header"] = message.header
-        with suppress(WebSocketClosedError):
-            if self.subprotocol == _BINARY:
-                packed = serialize_msg_to_ws_v1(said, channel, self.session.pack)
-                self._write(packed, binary=True)
-            else:
-                said["channel"] = channel
-                self._write(json.dumps(said, default=json_default), binary=False)
-
-    def _write(self, frame: str | bytes, *, binary: bool) -> None:
-        self.write_message(frame, binary=binary)
+        if self.subprotocol == _BINARY:
+            packed = serialize_msg_to_ws_v1(said, channel, self.session.pack)
+            self.write_message(packed, binary=True)
+        else:
+            said["channel"] = channel
+            self.write_message(json.dumps(said, default=json_default))
 
     def write_stderr(self, error_message: str, parent_header: dict[str, Any]) -> None:
         """Only said when the rate is too high; of a setting that nobody can reach from here."""
