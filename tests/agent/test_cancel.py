@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.agent.conftest import eventually
 
 from sparkowl.agent.folder import Folder
 from sparkowl.agent.messages import Cancel, Failed
@@ -55,7 +56,8 @@ def test_a_block_is_stopped_within_seconds(driver: Driver, block: str) -> None:
     assert (done.outcome, done.reason) == ("canceled", "")
     assert done.seconds < 5
     assert done.stdout.startswith("begun\n")
-    assert driver.run(NO_JOBS).value == "0"
+    # On a busy machine Spark hears late of the starts and ends of its jobs.
+    eventually(lambda: driver.run(NO_JOBS).value == "0")
     assert driver.run("spark.range(10).count()").value == "10"
 
 
@@ -102,7 +104,7 @@ def test_a_shell_that_holds_the_interrupt_back_gets_it_as_well(driver: Driver) -
 
 
 @pytest.fixture
-async def line(driver: Driver) -> AsyncIterator[SparkLine]:
+def line(driver: Driver) -> Iterator[SparkLine]:
     """Another line to the driver's JVM, as the agent's own."""
     one = SparkLine(Folder(driver.run_dir).gateway)
     yield one
