@@ -211,6 +211,19 @@ def test_a_page_that_lost_its_server_hears_again_what_it_had_not_taken(agent: Fa
     assert cell not in {m["parent_header"].get("msg_id") for m in third.heard}
 
 
+def test_a_page_that_is_back_before_its_old_connection_was_missed(agent: FakeAgent) -> None:
+    old = Page(agent, session="hasty")
+    old.outcome(old.execute("1"))
+    old.raw(page_took(len(old.heard)))
+    cell = old.execute("print('on its way')")
+    old.outcome(cell)
+    again = Page(agent, session="hasty")
+    _, said = again.outcome(cell)
+    old.close()
+    again.close()
+    assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
+
+
 def test_where_nobody_acknowledges_nothing_is_said_twice(agent: FakeAgent) -> None:
     page = Page(agent, session="earlier")
     page.outcome(page.execute("print('once')"))

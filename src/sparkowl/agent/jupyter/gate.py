@@ -170,7 +170,11 @@ class Gate(ZMQChannelsWebsocketConnection):
         return connected
 
     def disconnect(self) -> None:  # type: ignore[override]  # as its base's
-        if unseen := self._unseen.drain():
+        unseen, current = self._unseen.drain(), self._current()
+        if current is not self:  # the page was back before its old connection was missed
+            for frame in unseen:
+                current.write_message(frame.content, binary=frame.binary)
+        elif unseen:
             self._left[self.session_key] = unseen
         while len(self._left) > _PAGES_LEFT:
             del self._left[next(iter(self._left))]
