@@ -224,6 +224,20 @@ def test_a_page_that_is_back_before_its_old_connection_was_missed(agent: FakeAge
     assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
 
 
+def test_a_page_that_is_cut_off_again_at_once_hears_it_later(agent: FakeAgent) -> None:
+    page = Page(agent, session="unlucky")
+    page.outcome(page.execute("1"))
+    page.raw(page_took(len(page.heard)))
+    cell = page.execute("print('on its way')")
+    page.outcome(cell)
+    page.close()
+    Page(agent, session="unlucky").close()  # before anything of it was acknowledged
+    again = Page(agent, session="unlucky")
+    _, said = again.outcome(cell)
+    again.close()
+    assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
+
+
 def test_where_nobody_acknowledges_nothing_is_said_twice(agent: FakeAgent) -> None:
     page = Page(agent, session="earlier")
     page.outcome(page.execute("print('once')"))

@@ -29,6 +29,7 @@ def upstream(place: Place) -> Upstream:
     until(lambda: jupyter.connected == 0)
     jupyter.joined.clear()
     jupyter.closed.clear()
+    jupyter.taken.clear()
     return jupyter
 
 
@@ -85,12 +86,27 @@ def test_large_messages_go_through_in_order(browser: Browser) -> None:
 
 
 def test_what_the_page_has_is_acknowledged(browser: Browser, upstream: Upstream) -> None:
-    upstream.taken.clear()
     with browser.socket() as socket:
         for text in "abc":
             socket.send(text)
             assert socket.recv(20) == text
         until(lambda: upstream.taken == [1, 2, 3])
+
+
+def test_a_socket_that_only_speaks_hears_nothing(browser: Browser, upstream: Upstream) -> None:
+    with browser.socket("api/events/subscribe") as socket:
+        assert [socket.recv(20) for _ in "abc"] == ["a", "b", "c"]
+        with pytest.raises(TimeoutError):
+            socket.recv(0.5)
+    assert upstream.taken == []
+
+
+def test_what_was_said_before_the_end_comes_before_it(browser: Browser) -> None:
+    with browser.socket() as socket:
+        socket.send("farewell")
+        assert [socket.recv(20) for _ in range(3)] == ["one", "two", "three"]
+        with pytest.raises(ConnectionClosed):
+            socket.recv(20)
 
 
 def test_closing_is_told_to_the_other_end(browser: Browser, upstream: Upstream) -> None:

@@ -100,6 +100,10 @@ class _Echo(WebSocketHandler):
             self.upstream.taken.append(taken)
         elif message == "close":
             self.close(4321, "as you wish")
+        elif message == "farewell":
+            for word in ("one", "two", "three"):
+                self.write_message(word)
+            self.close(4321, "as you wish")
         elif message == "die":
             self.detach().close()
         else:
@@ -108,6 +112,18 @@ class _Echo(WebSocketHandler):
     def on_close(self) -> None:
         self.upstream.closed.append(self.close_code)
         self.upstream.connected -= 1
+
+
+class _Events(_Echo):
+    """It speaks only, as Jupyter's: what it hears ends it."""
+
+    def open(self, *segments: str) -> None:
+        super().open(*segments)
+        for event in "abc":
+            self.write_message(event)
+
+    async def on_message(self, message: str | bytes) -> None:
+        raise NotImplementedError(message)
 
 
 @contextmanager
@@ -121,6 +137,7 @@ def listening(folder: Path) -> Iterator[Upstream]:
         application = Application(
             [
                 (r".*/channels", _Echo, {"upstream": upstream}),
+                (r".*/subscribe", _Events, {"upstream": upstream}),
                 (r".*", _Anything, {"upstream": upstream}),
             ],
             websocket_max_message_size=64 << 20,

@@ -63,6 +63,11 @@ class Target:
         """The path behind the session's base, encoded again."""
         return "/".join(quote(part, safe="@:") for part in self.parts)
 
+    @property
+    def is_channels(self) -> bool:
+        """Whether it is the WebSocket to the kernel's channels."""
+        return self.kind is Kind.SOCKET and self.parts[-1] == "channels"
+
     def is_page_of_another(self, name: str) -> bool:
         """Whether it is the page of a notebook that has not this name."""
         return self.kind is Kind.PAGE and self.parts[-1] != f"{name}{SUFFIX}"

@@ -194,7 +194,12 @@ class NotebooksDoor:
             try:
                 async with self._upstreams.connect(driver, target, asked) as socket:
                     await page.accept(socket.subprotocol)
-                    await relay(page, socket, lambda: self._while_open(visit.given))
+                    await relay(
+                        page,
+                        socket,
+                        lambda: self._while_open(visit.given),
+                        acknowledge=target.is_channels,
+                    )
                     return
             except NotThere:
                 continue

@@ -26,16 +26,23 @@ _REASON: Final = 120
 
 
 async def relay(
-    page: WebSocket, upstream: ClientConnection, until: Callable[[], Awaitable[None]]
+    page: WebSocket,
+    upstream: ClientConnection,
+    until: Callable[[], Awaitable[None]],
+    *,
+    acknowledge: bool,
 ) -> None:
     """Carry messages until one end closes, or ``until`` returns. Both ends are closed then.
+
+    ``acknowledge``: upstream counts what the page has. Only a kernel's channels do; on Jupyter's
+    other sockets a page says nothing at all.
 
     A message is read from one end once the other has taken the one before, so a slow reader slows
     the writer instead of filling the memory.
     """
     tasks = (
         asyncio.create_task(_to_upstream(page, upstream)),
-        asyncio.create_task(_to_page(page, upstream)),
+        asyncio.create_task(_to_page(page, upstream, acknowledge=acknowledge)),
         asyncio.ensure_future(until()),
     )
     try:
@@ -68,14 +75,17 @@ async def _to_upstream(page: WebSocket, upstream: ClientConnection) -> tuple[int
             return _said(error)
 
 
-async def _to_page(page: WebSocket, upstream: ClientConnection) -> tuple[int, str]:
+async def _to_page(
+    page: WebSocket, upstream: ClientConnection, *, acknowledge: bool
+) -> tuple[int, str]:
     """Each message that the page has is acknowledged: what is under way when this process dies is
     not lost, as the Jupyter server says the rest again to the page that comes back.
     """
     for taken in itertools.count():
-        try:
-            if taken:
+        if taken and acknowledge:
+            with suppress(ConnectionClosed):  # there may be more that came before the end
                 await upstream.send(page_took(taken))
+        try:
             message = await upstream.recv()
         except ConnectionClosed as error:
             return _said(error)

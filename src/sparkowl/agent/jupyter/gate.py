@@ -164,18 +164,23 @@ class Gate(ZMQChannelsWebsocketConnection):
 
     def connect(self) -> asyncio.Future[None] | None:  # type: ignore[override]  # as its base's
         """As Jupyter does. A page that is back gets first what it had not taken when it went."""
-        for frame in self._left.pop(self.session_key, ()):
+        again = self._left.pop(self.session_key, [])
+        for other in list(self._open_sockets):
+            # The page may be back before its old connection was missed.
+            if isinstance(other, Gate) and other.session_key == self.session_key:
+                again += other._unseen.drain()
+        # Only a server that acknowledges leaves any.
+        self._unseen = Unseen(acknowledged=bool(again))
+        for frame in again:
             self.write_message(frame.content, binary=frame.binary)
         connected: asyncio.Future[None] | None = super().connect()
         return connected
 
     def disconnect(self) -> None:  # type: ignore[override]  # as its base's
-        unseen, current = self._unseen.drain(), self._current()
-        if current is not self:  # the page was back before its old connection was missed
-            for frame in unseen:
-                current.write_message(frame.content, binary=frame.binary)
-        elif unseen:
-            self._left[self.session_key] = unseen
+        unseen = self._unseen.drain()
+        # What comes after another connection of the page, that one has itself.
+        if unseen and self._current() is self:
+            self._left.setdefault(self.session_key, []).extend(unseen)
         while len(self._left) > _PAGES_LEFT:
             del self._left[next(iter(self._left))]
         super().disconnect()

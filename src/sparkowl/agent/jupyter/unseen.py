@@ -21,12 +21,12 @@ class Frame:
 class Unseen:
     """Of one connection. Each frame has a number, from 1, as who reads them counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, acknowledged: bool = False) -> None:
         self._frames: deque[Frame] = deque()
         self._bytes = 0
         self._sent = 0
         #: A server of before the first acknowledgement existed sends none: then nothing is known.
-        self._acknowledged = False
+        self._acknowledged = acknowledged
 
     def add(self, frame: Frame) -> None:
         self._sent += 1
