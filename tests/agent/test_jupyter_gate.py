@@ -187,13 +187,21 @@ def test_a_page_that_was_away_hears_what_it_missed(agent: FakeAgent) -> None:
     assert ("stream", {"name": "stdout", "text": "meanwhile\n"}) in said
 
 
-def test_a_page_that_lost_its_server_hears_again_what_it_had_not_taken(agent: FakeAgent) -> None:
-    page = Page(agent, session="cut")
-    before = page.execute("print('before')")
-    page.outcome(before)
+ON_ITS_WAY = ("stream", {"name": "stdout", "text": "on its way\n"})
+
+
+def not_all_taken(agent: FakeAgent, session: str) -> tuple[Page, str]:
+    """A page that took one cell's messages, and the next one's died with the server; that cell."""
+    page = Page(agent, session=session)
+    page.outcome(page.execute("print('before')"))
     page.raw(page_took(len(page.heard)))
     cell = page.execute("print('on its way')")
-    page.outcome(cell)  # but the server, which had it, dies
+    page.outcome(cell)
+    return page, cell
+
+
+def test_a_page_that_lost_its_server_hears_again_what_it_had_not_taken(agent: FakeAgent) -> None:
+    page, cell = not_all_taken(agent, "cut")
     page.close()
 
     again = Page(agent, session="cut")
@@ -202,40 +210,31 @@ def test_a_page_that_lost_its_server_hears_again_what_it_had_not_taken(agent: Fa
     again.raw(page_took(len(again.heard)))
     again.close()
     third = Page(agent, session="cut")
-    last = third.execute("1")
-    third.outcome(last)
+    third.outcome(third.execute("1"))
     third.close()
 
-    assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
-    assert before not in {m["parent_header"].get("msg_id") for m in again.heard}
+    assert ON_ITS_WAY in said
+    assert "before\n" not in {m["content"].get("text") for m in again.heard}
     assert cell not in {m["parent_header"].get("msg_id") for m in third.heard}
 
 
 def test_a_page_that_is_back_before_its_old_connection_was_missed(agent: FakeAgent) -> None:
-    old = Page(agent, session="hasty")
-    old.outcome(old.execute("1"))
-    old.raw(page_took(len(old.heard)))
-    cell = old.execute("print('on its way')")
-    old.outcome(cell)
+    old, cell = not_all_taken(agent, "hasty")
     again = Page(agent, session="hasty")
     _, said = again.outcome(cell)
     old.close()
     again.close()
-    assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
+    assert ON_ITS_WAY in said
 
 
 def test_a_page_that_is_cut_off_again_at_once_hears_it_later(agent: FakeAgent) -> None:
-    page = Page(agent, session="unlucky")
-    page.outcome(page.execute("1"))
-    page.raw(page_took(len(page.heard)))
-    cell = page.execute("print('on its way')")
-    page.outcome(cell)
+    page, cell = not_all_taken(agent, "unlucky")
     page.close()
     Page(agent, session="unlucky").close()  # before anything of it was acknowledged
     again = Page(agent, session="unlucky")
     _, said = again.outcome(cell)
     again.close()
-    assert ("stream", {"name": "stdout", "text": "on its way\n"}) in said
+    assert ON_ITS_WAY in said
 
 
 def test_where_nobody_acknowledges_nothing_is_said_twice(agent: FakeAgent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -93,12 +94,27 @@ def test_what_the_page_has_is_acknowledged(browser: Browser, upstream: Upstream)
         until(lambda: upstream.taken == [1, 2, 3])
 
 
-def test_a_socket_that_only_speaks_hears_nothing(browser: Browser, upstream: Upstream) -> None:
+def test_what_is_still_in_the_server_is_not_acknowledged(
+    browser: Browser, upstream: Upstream
+) -> None:
+    with browser.socket(max_size=None, max_queue=(1, 0)) as page:
+        for message in (b"a", b"b", os.urandom(15 << 20)):
+            page.send(message)
+        until(lambda: upstream.taken == [1, 2])
+        # The page reads no more for now: it has two messages to look at. Another one goes on.
+        with browser.socket(max_size=None) as other:
+            other.send(os.urandom(15 << 20))
+            assert len(other.recv(60)) == 15 << 20
+            until(lambda: upstream.taken == [1, 2, 1])
+        assert [len(page.recv(60)) for _ in range(3)] == [1, 1, 15 << 20]
+        until(lambda: upstream.taken == [1, 2, 1, 3])
+
+
+def test_a_socket_that_only_speaks_hears_nothing(browser: Browser) -> None:
     with browser.socket("api/events/subscribe") as socket:
         assert [socket.recv(20) for _ in "abc"] == ["a", "b", "c"]
         with pytest.raises(TimeoutError):
             socket.recv(0.5)
-    assert upstream.taken == []
 
 
 def test_what_was_said_before_the_end_comes_before_it(browser: Browser) -> None:

@@ -79,7 +79,7 @@ class _Anything(RequestHandler):
         await self.finish(None if told.status == 304 else told.body)
 
 
-class _Echo(WebSocketHandler):
+class _Socket(WebSocketHandler):
     def initialize(self, upstream: Upstream) -> None:
         self.upstream = upstream
 
@@ -94,6 +94,12 @@ class _Echo(WebSocketHandler):
     def check_origin(self, origin: str) -> bool:
         return False
 
+    def on_close(self) -> None:
+        self.upstream.closed.append(self.close_code)
+        self.upstream.connected -= 1
+
+
+class _Echo(_Socket):
     async def on_message(self, message: str | bytes) -> None:
         taken = taken_by_page(message)
         if taken is not None:
@@ -109,21 +115,14 @@ class _Echo(WebSocketHandler):
         else:
             await self.write_message(message, binary=isinstance(message, bytes))
 
-    def on_close(self) -> None:
-        self.upstream.closed.append(self.close_code)
-        self.upstream.connected -= 1
 
-
-class _Events(_Echo):
-    """It speaks only, as Jupyter's: what it hears ends it."""
+class _Events(_Socket):
+    """It speaks only, as Jupyter's: to hear anything is an error, which ends it."""
 
     def open(self, *segments: str) -> None:
         super().open(*segments)
         for event in "abc":
             self.write_message(event)
-
-    async def on_message(self, message: str | bytes) -> None:
-        raise NotImplementedError(message)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ one started. So a released message only ever grows. A member that is not known i
 has a default that says what its absence meant, and none is renamed, removed or given another type;
 ``tests/agent/test_messages.py`` pins the frames of each release.
 
+Of a session's notebook only :func:`page_took` is said, on another WebSocket.
+
 Beside :mod:`.signs` the one module of the room that the server imports: standard library only.
 """
 

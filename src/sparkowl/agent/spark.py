@@ -151,8 +151,8 @@ class SparkLine:
     def _asked(self, function: Callable[[], _T]) -> _T:
         """What the function returns. It may be called twice: each does no harm when repeated.
 
-        An interrupted block breaks its connection off, and the JVM's side of py4j then hangs up on
-        others, too: on this one just when it is to cancel what the block left behind.
+        Where a block was interrupted, the JVM was seen to have hung up on this line as well, just
+        when it is to cancel what the block left behind. py4j tries one more of its connections.
         """
         from py4j.protocol import Py4JError, Py4JJavaError
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sparkowl.http.bounds import LINGER_S, PIPELINED, UNWANTED_S, Pace
@@ -210,6 +211,11 @@ class Link(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self._sending = Pace()
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Each byte that the machine has not taken makes the next `send` wait.
+        transport.set_write_buffer_limits(high=0)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.book.left(self)
         super().connection_lost(exc)
@@ -223,7 +229,12 @@ class Link(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def send(self, message: Any) -> None:
+        """Return when the machine has all of a message, so that it outlives this process."""
         await super().send(message)
+        if message["type"] == "websocket.send":
+            await self.writable.wait()
+            if self.disconnected:
+                raise ClientDisconnected
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             # A refusal ends the handshake, too; uvicorn would log each as an error of the server.
             self.handshake_complete = True

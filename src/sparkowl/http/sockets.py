@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
@@ -78,13 +77,11 @@ async def _to_upstream(page: WebSocket, upstream: ClientConnection) -> tuple[int
 async def _to_page(
     page: WebSocket, upstream: ClientConnection, *, acknowledge: bool
 ) -> tuple[int, str]:
-    """Each message that the page has is acknowledged: what is under way when this process dies is
-    not lost, as the Jupyter server says the rest again to the page that comes back.
+    """Each message that is out of this process is acknowledged. What is still in it when it dies
+    is not lost: the Jupyter server says the rest again to the page that comes back.
     """
-    for taken in itertools.count():
-        if taken and acknowledge:
-            with suppress(ConnectionClosed):  # there may be more that came before the end
-                await upstream.send(page_took(taken))
+    taken = 0
+    while True:
         try:
             message = await upstream.recv()
         except ConnectionClosed as error:
@@ -95,8 +92,11 @@ async def _to_page(
             else:
                 await page.send_bytes(message)
         except (WebSocketDisconnect, RuntimeError, OSError):
-            break
-    return _ABNORMAL, ""
+            return _ABNORMAL, ""
+        taken += 1
+        if acknowledge:
+            with suppress(ConnectionClosed):  # there may be more that came before the end
+                await upstream.send(page_took(taken))
 
 
 def _said(error: ConnectionClosed) -> tuple[int, str]:

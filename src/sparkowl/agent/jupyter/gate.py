@@ -186,7 +186,7 @@ class Gate(ZMQChannelsWebsocketConnection):
         super().disconnect()
 
     def write_message(self, content: str | bytes, *, binary: bool = False) -> None:
-        """What a connection does not take any more is kept for the next one."""
+        """What this connection fails to take while it ends is kept for the page's next one."""
         self._unseen.add(Frame(content, binary))
         with suppress(WebSocketClosedError):
             self.websocket_handler.write_message(content, binary=binary)
