@@ -159,5 +159,13 @@ async def test_one_that_hangs_is_ended_and_another_can_be_started(tmp_path: Path
 def children() -> list[int]:
     """The processes of ours that run Java."""
     task = Path("/proc/self/task")
-    found = [pid for each in task.iterdir() for pid in (each / "children").read_text().split()]
-    return [int(pid) for pid in found if b"java" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = [pid for each in task.iterdir() for pid in _read(each / "children").split()]
+    return [int(pid) for pid in found if "java" in _read(Path(f"/proc/{pid}/cmdline"))]
+
+
+def _read(file: Path) -> str:
+    """Empty for a thread or a process that has ended since it was listed."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
