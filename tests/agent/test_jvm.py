@@ -168,3 +168,20 @@ def test_the_gateways_file_is_absent_until_it_is_complete(tmp_path: Path) -> Non
     assert jvm.gateway(tmp_path / "gateway") is None
     (tmp_path / "gateway").write_bytes(b"\0\0\x1f\x90\0\0\0\x03abc")
     assert jvm.gateway(tmp_path / "gateway") == (8080, "abc")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "An error occurred.\n: java.lang.A: outer\n\tat b\nCaused by: c.D: why",
+            "c.D: why",
+        ),
+        ("An error occurred.\n: java.lang.A: why\n\tat b", "java.lang.A: why"),
+        ("Answer from Java side is empty", "Answer from Java side is empty"),
+        ("", "OSError"),
+    ],
+    ids=["its last cause", "its own words", "py4j's", "none"],
+)
+def test_what_java_said_is_found(error: str, said: str) -> None:
+    assert jvm.message_of(OSError(error) if error else OSError()) == said

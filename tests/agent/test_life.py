@@ -178,6 +178,26 @@ def test_a_start_that_fails_says_why(start: Start, changes: dict[str, object], r
     assert not [m for m in driver.server.heard if isinstance(m, Ready)]
 
 
+@pytest.mark.parametrize("warehouse", ["", "s3://results/warehouse"], ids=["in place", "moved"])
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_property_that_spark_refuses_is_named(
+    start: Start, *, warm: bool, warehouse: str
+) -> None:
+    """A cold start brings it with the launch; Spark may find it only when it is first asked."""
+    properties = {"spark.sql.shuffle.partitions": "many"}
+    driver = start(warm=warm, properties={} if warm else properties)
+    driver.ready()
+
+    adopt(driver, properties=properties, warehouse=warehouse)
+
+    failed = driver.server.first(Failed)
+    assert failed.code == "USER"
+    assert "spark.sql.shuffle.partitions" in failed.reason
+    assert "many" in failed.reason
+    driver.agent.wait(30)
+    assert not driver.processes()
+
+
 def test_a_stop_during_the_start_leaves_nothing(start: Start) -> None:
     driver = start()
     driver.server.wait(lambda: driver.server.dials)

@@ -60,9 +60,7 @@ class Generation:
             await self._spark.move_warehouse(adopt.warehouse)
             await self._spark.configure(adopt.properties)
         except SparkUnreachable as error:
-            first_line = str(error).strip().split("\n")[0]
-            why = f"The session's properties were refused: {first_line}"
-            raise DriverLost(why, "USER") from error
+            raise DriverLost(f"The session's properties were refused: {error}", "USER") from error
 
     def interrupt(self) -> None:
         """Stop what the kernel does for the page beside calculations, a widget's callback say."""

@@ -249,3 +249,11 @@ def gateway(file: Path) -> tuple[int, str] | None:
         return None
     port, length = struct.unpack_from(">ii", content)
     return port, content[8 : 8 + length].decode()
+
+
+def message_of(error: Exception) -> str:
+    """What Java said: its last cause, else what py4j puts behind its own first line."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    said = causes[-1] if causes else lines[min(1, len(lines) - 1)]
+    return said.removeprefix("Caused by: ").removeprefix(": ")

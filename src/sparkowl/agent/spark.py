@@ -167,7 +167,7 @@ class SparkLine:
                 return function()
         except (Py4JError, OSError, AttributeError) as error:
             log.info("Spark did not do as asked: %s", error)
-            raise SparkUnreachable(str(error)) from error
+            raise SparkUnreachable(jvm.message_of(error)) from error
 
     def _hang_up(self) -> None:
         if self._gateway is not None:
@@ -295,7 +295,7 @@ class SparkLine:
             try:
                 session.get().conf().set(key, value)
             except Py4JJavaError as error:
-                raise SparkUnreachable(f"{key}: {_java_message(error)}") from error
+                raise SparkUnreachable(f"{key}: {jvm.message_of(error)}") from error
 
 
 def _executor_seen(summary: Any) -> ExecutorSeen:
@@ -310,11 +310,3 @@ def _executor_seen(summary: Any) -> ExecutorSeen:
         ended_at=at.get().getTime() / 1000 if at.isDefined() else started_at,
         reason=why.get() if why.isDefined() else "",
     )
-
-
-def _java_message(error: Exception) -> str:
-    """What Java said: its last cause, else what py4j puts behind its own first line."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    causes = [line for line in lines if line.startswith("Caused by: ")]
-    said = causes[-1] if causes else lines[min(1, len(lines) - 1)]
-    return said.removeprefix("Caused by: ").removeprefix(": ")

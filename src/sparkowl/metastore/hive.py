@@ -186,7 +186,4 @@ def _told(work: Callable[[], _T]) -> _T:
     try:
         return work()
     except (Py4JError, OSError, TypeError) as error:
-        lines = [line.strip() for line in str(error).strip().splitlines()]
-        cause = "Caused by: "
-        causes = [line.removeprefix(cause) for line in lines if line.startswith(cause)]
-        raise Refused(causes[-1] if causes else " ".join(lines[:2])) from error
+        raise Refused(jvm.message_of(error)) from error
