@@ -7,6 +7,8 @@ write, and rest on it; the batch pays one lock and one flush for many writes.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +37,9 @@ _TIMEOUTS: Final = {
     "lock_timeout": 20_000,
     "idle_in_transaction_session_timeout": 10_000,
 }
+#: Seconds. For another process's lock.
+_SQLITE_WAITS_S: Final = 10.0
+_SQLITE_AGAIN_S: Final = 0.01
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"
 #: Within a transaction that may take long.
 PATIENTLY: Final = "; ".join(f"SET LOCAL {name} = 0" for name in _TIMEOUTS)
@@ -135,11 +140,27 @@ def sqlite_engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA busy_timeout = {_SQLITE_WAITS_S * 1000:.0f}")
+        _write_ahead(connection)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute("PRAGMA busy_timeout = 10000")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL. Of several that do so at once, SQLite refuses some and does not wait,
+    as it cannot while they hold a shared lock (https://sqlite.org/c3ref/busy_handler.html)."""
+    until = time.monotonic() + _SQLITE_WAITS_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_SQLITE_AGAIN_S)
+        else:
+            return
 
 
 def _shown(given: dict[str, Any]) -> str:
