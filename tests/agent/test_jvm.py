@@ -178,10 +178,11 @@ def test_the_gateways_file_is_absent_until_it_is_complete(tmp_path: Path) -> Non
             "c.D: why",
         ),
         ("An error occurred.\n: java.lang.A: why\n\tat b", "java.lang.A: why"),
+        ("An error.\n: A: why\n\tSuppressed: B\n\tCaused by: c.D: another", "A: why"),
         ("Answer from Java side is empty", "Answer from Java side is empty"),
         ("", "OSError"),
     ],
-    ids=["its last cause", "its own words", "py4j's", "none"],
+    ids=["its last cause", "its own words", "not a suppressed one's", "py4j's", "none"],
 )
 def test_what_java_said_is_found(error: str, said: str) -> None:
     assert jvm.message_of(OSError(error) if error else OSError()) == said

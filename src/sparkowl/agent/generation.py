@@ -18,7 +18,7 @@ from sparkowl.agent.launch import DriverLost, Launched
 from sparkowl.agent.messages import Adopt, DriverSpec
 from sparkowl.agent.reaper import Reaper
 from sparkowl.agent.runner import Engine
-from sparkowl.agent.spark import SparkLine, SparkUnreachable
+from sparkowl.agent.spark import SparkLine, SparkRefused, SparkUnreachable
 
 
 class Generation:
@@ -59,8 +59,10 @@ class Generation:
             await self._spark.mount(adopt.buckets)
             await self._spark.move_warehouse(adopt.warehouse)
             await self._spark.configure(adopt.properties)
-        except SparkUnreachable as error:
+        except SparkRefused as error:
             raise DriverLost(f"The session's properties were refused: {error}", "USER") from error
+        except SparkUnreachable as error:
+            raise DriverLost(f"Spark was lost while the session began: {error}") from error
 
     def interrupt(self) -> None:
         """Stop what the kernel does for the page beside calculations, a widget's callback say."""

@@ -253,7 +253,8 @@ def gateway(file: Path) -> tuple[int, str] | None:
 
 def message_of(error: Exception) -> str:
     """What Java said: its last cause, else what py4j puts behind its own first line."""
-    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # Of a suppressed error, the cause is indented.
     causes = [line for line in lines if line.startswith("Caused by: ")]
     said = causes[-1] if causes else lines[min(1, len(lines) - 1)]
-    return said.removeprefix("Caused by: ").removeprefix(": ")
+    return said.strip().removeprefix("Caused by: ").removeprefix(": ")

@@ -32,6 +32,10 @@ class SparkUnreachable(Exception):
     """The JVM did not answer, or refused; the message is what it said."""
 
 
+class SparkRefused(SparkUnreachable):
+    """The JVM answered with an error; the message is Java's."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageSeen:
     """A stage as Spark's status tracker has it."""
@@ -129,7 +133,7 @@ class SparkLine:
         self._mounted |= buckets
 
     async def configure(self, properties: Mapping[str, str]) -> None:
-        """Set properties on the running session; :class:`SparkUnreachable` when one is refused."""
+        """Set properties on the running session; :class:`SparkRefused` names the one refused."""
         if properties:
             await self._call(lambda: self._configure(properties))
 
@@ -165,6 +169,9 @@ class SparkLine:
                 log.info("Spark is asked again on a new connection: %s", error)
                 self._hang_up()
                 return function()
+        except Py4JJavaError as error:
+            log.info("Spark refused: %s", error)
+            raise SparkRefused(jvm.message_of(error)) from error
         except (Py4JError, OSError, AttributeError) as error:
             log.info("Spark did not do as asked: %s", error)
             raise SparkUnreachable(jvm.message_of(error)) from error
@@ -295,7 +302,7 @@ class SparkLine:
             try:
                 session.get().conf().set(key, value)
             except Py4JJavaError as error:
-                raise SparkUnreachable(f"{key}: {jvm.message_of(error)}") from error
+                raise SparkRefused(f"{key}: {jvm.message_of(error)}") from error
 
 
 def _executor_seen(summary: Any) -> ExecutorSeen:
