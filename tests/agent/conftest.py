@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import pytest
 from tests import archives
+from tests.proc import command_of
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
@@ -266,8 +267,7 @@ class Driver:
 
     def pid_of(self, what: str) -> int:
         for pid in self.processes():
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if what in command:
+            if what in command_of(pid):
                 return pid
         raise LookupError(what)
 

@@ -184,8 +184,11 @@ def test_a_driver_that_was_told_nothing_has_files_and_no_endpoint(tmp_path: Path
 
 
 def test_only_their_owner_may_read_them(spec: DriverSpec) -> None:
-    os.umask(0o007)
-    Profile(spec).give(KEYS)
+    before = os.umask(0o007)
+    try:
+        Profile(spec).give(KEYS)
+    finally:
+        os.umask(before)
 
     folder = Folder(Path(spec.run_dir))
     for file in (folder.aws_credentials, folder.aws_config):

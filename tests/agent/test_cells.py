@@ -149,7 +149,7 @@ def test_a_cell_is_cancelled_while_it_runs(page: Page) -> None:
     done = page.driver.cancel(calculation)
 
     assert (done.outcome, done.reason, done.stdout) == ("canceled", "", "begun\n")
-    assert done.seconds < 5
+    assert done.seconds < 15
     assert running.result(60)["reply"]["status"] == "error"
 
 

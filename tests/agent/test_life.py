@@ -65,8 +65,9 @@ def test_a_whole_life(start: Start, tmp_path: Path) -> None:
     fork = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)"
     driver.run(fork)
     driver.run("import subprocess\n_ = subprocess.Popen(['sleep', '602'], env={})")
-    assert driver.stop() < 2.5
+    assert driver.stop() < 10
     assert driver.agent.returncode == 0
+    driver.server.wait(lambda: driver.server.closed)
     assert driver.server.closed == [1000]
     assert not driver.processes()
     assert not any("sleep\0602" in _command(p) for p in Path("/proc").glob("[0-9]*"))
@@ -143,7 +144,7 @@ def test_nothing_survives_a_killed_agent(start: Start) -> None:
     driver.until_stdout(running, "begun")
     driver.agent.kill()
     driver.agent.wait()
-    eventually(lambda: not driver.processes(), within_s=5)
+    eventually(lambda: not driver.processes())
 
 
 def test_a_termination_signal_is_a_clean_stop(start: Start) -> None:
@@ -202,7 +203,7 @@ def test_a_stop_during_the_start_leaves_nothing(start: Start) -> None:
     driver = start()
     driver.server.wait(lambda: driver.server.dials)
     eventually(lambda: len(driver.processes()) == 3)
-    assert driver.stop() < 2.5
+    assert driver.stop() < 10
     assert not driver.processes()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.proc import command_of, opened_by
 
 from sparkowl.agent import confine
 from sparkowl.agent.messages import Ended, Run
@@ -70,7 +71,7 @@ def test_no_secret_is_in_a_command_line(start: Start) -> None:
     assert driver.run("sc.getConf().get('spark.hadoop.fs.s3a.secret.key')").value == repr(secret)
     assert driver.run("sc._jvm.System.getProperty('password')").value == repr(secret)
     for pid in driver.processes():
-        command = Path(f"/proc/{pid}/cmdline").read_text()
+        command = command_of(pid)
         assert secret not in command
         assert driver.spec.token not in command
 
@@ -116,11 +117,7 @@ def test_what_the_jvm_and_programs_can_read_is_the_same(driver: Driver) -> None:
 def test_every_port_is_on_loopback(driver: Driver) -> None:
     inodes = set()
     for pid in driver.processes():
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                inodes.add(str(fd.readlink()))
-            except OSError:
-                continue
+        inodes |= {str(what) for what in opened_by(pid)}
     listening = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.agent.conftest import QUICK, eventually
+from tests.proc import children_of
 
 from sparkowl.agent import java, jvm
 from sparkowl.agent.messages import Executor
@@ -81,8 +82,7 @@ class Cluster:
 
     def executors(self) -> list[int]:
         """The processes of the executors."""
-        children = Path(f"/proc/{self.worker.pid}/task").glob("*/children")
-        return [int(pid) for file in children for pid in file.read_text().split()]
+        return children_of(self.worker.pid)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

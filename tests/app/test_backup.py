@@ -59,11 +59,16 @@ def _rows(draw: st.DrawFn) -> dict[str, list[tuple[Any, ...]]]:
     found = {}
     for table in metadata.sorted_tables:
         if table.name not in _OTHER:
-            keys = [index for index, column in enumerate(table.columns) if column.primary_key]
+            primary = [column.name for column in table.primary_key]
+            others = [index.columns.keys() for index in table.indexes if index.unique]
+            names = table.columns.keys()
+            unique = [
+                partial(_key, [names.index(one) for one in key]) for key in (primary, *others)
+            ]
             rows = st.lists(
                 st.tuples(*(_values(column) for column in table.columns)),
                 max_size=4,
-                unique_by=partial(_key, keys),
+                unique_by=tuple(unique),
             )
             found[table.name] = draw(rows)
     return found

@@ -242,7 +242,7 @@ def test_a_cell_that_runs_makes_the_session_busy_until_the_page_interrupts(
 
 
 def test_a_cell_waits_for_a_calculation_of_the_api(paper: Paper, user: User, session: str) -> None:
-    running_one = user.submit(session, "import time\ntime.sleep(8)\norder = ['api']")
+    running_one = user.submit(session, "import time\ntime.sleep(15)\norder = ['api']")
     user.await_state(running_one, {"RUNNING"})
     cell = paper.send("order.append('cell'); order")
     expect(paper.said("running")).to_contain_text("A calculation sent by API runs; cells wait.")

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy import Connection
 from tests.cli.commands import SPARKOWL, Done, command
 from tests.keys import allow, text_of
+from tests.proc import opened_by
 from tests.serving import Server, serving, until
 
 from sparkowl import credentials
@@ -205,17 +206,6 @@ def test_the_first_key_can_be_rotated_and_env_knows_the_new_one(tmp_path: Path) 
         printed = command("env", "--data-dir", str(tmp_path)).stdout
         assert f"AWS_ACCESS_KEY_ID={new['AccessKeyId']}" in printed
         assert f"AWS_SECRET_ACCESS_KEY={new['SecretAccessKey']}" in printed
-
-
-def opened_by(pid: int) -> set[Path]:
-    """The files that a process holds open at this moment."""
-    found = set()
-    with suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            # It may be closed between the list and the look.
-            with suppress(OSError):
-                found.add(descriptor.readlink())
-    return found
 
 
 def test_of_two_that_rotate_the_first_key_at_once_the_second_finds_it_gone(resting: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_killed_agents_children_are_found_without_their_tag(server: Server, us
 
     user.await_session(session, GONE)
     wait_for(lambda: child.exists(), lambda there: not there)
-    assert not (server.data_dir / "drivers" / driver).exists()
+    wait_for((server.data_dir / "drivers" / driver).exists, lambda there: not there)
 
 
 def test_user_code_cannot_change_the_servers_limits(server: Server, user: User) -> None:

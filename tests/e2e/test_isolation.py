@@ -33,6 +33,7 @@ from tests.e2e.isolation import (
     why_not,
     world,
 )
+from tests.proc import opened_by
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
@@ -118,8 +119,7 @@ def test_no_descriptor_of_the_server_is_inherited(here: World) -> None:
     own = here.attacker.run_dir
     for part in ("kernel", "jvm"):
         pid = here.attacker.pid(part)
-        targets = [fd.readlink() for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
-        inside = [t for t in targets if t.is_relative_to(here.server.data_dir)]
+        inside = [t for t in opened_by(pid) if t.is_relative_to(here.server.data_dir)]
         assert [t for t in inside if not t.is_relative_to(own)] == []
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests import databases
 from tests.app.test_catalog import settings_for
 from tests.maven import fetch
+from tests.proc import children_of, command_of
 
 from sparkowl.app.catalog import keeper_spec
 from sparkowl.config.settings import default_cache_dir
@@ -142,7 +143,7 @@ async def test_a_database_that_says_nothing_is_not_waited_for_for_ever(tmp_path:
 
 async def test_one_that_hangs_is_ended_and_another_can_be_started(tmp_path: Path) -> None:
     spec = a_spec(tmp_path)
-    async with running(spec, opened_s=1) as metastore:
+    async with running(spec, opened_s=5) as metastore:
         (await metastore.open()).close()
         [jvm] = children()
         os.kill(jvm, signal.SIGSTOP)
@@ -158,14 +159,4 @@ async def test_one_that_hangs_is_ended_and_another_can_be_started(tmp_path: Path
 
 def children() -> list[int]:
     """The processes of ours that run Java."""
-    task = Path("/proc/self/task")
-    found = [pid for each in task.iterdir() for pid in _read(each / "children").split()]
-    return [int(pid) for pid in found if "java" in _read(Path(f"/proc/{pid}/cmdline"))]
-
-
-def _read(file: Path) -> str:
-    """Empty for a thread or a process that has ended since it was listed."""
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
+    return [pid for pid in children_of(os.getpid()) if "java" in command_of(pid)]
