@@ -111,9 +111,12 @@ def await_archive(server: Server) -> None:
 
 def _archive_of_next(athena: Any, server: Server) -> str:
     session = start(athena)
-    athena.terminate_session(SessionId=session)
     s3 = server.client("s3")
-    found = s3.get_object(Bucket="sparkowl-results", Key=f"{session}/start.json")
+    place = {"Bucket": "sparkowl-results", "Key": f"{session}/start.json"}
+    # It comes a moment after the session is IDLE.
+    s3.get_waiter("object_exists").wait(**place, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    athena.terminate_session(SessionId=session)
+    found = s3.get_object(**place)
     return str(json.load(found["Body"])["archive"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -150,6 +151,19 @@ class User:
         found = self.await_state(self.submit(session, code), ENDED)
         result = found["Result"]
         return found, self.read(result["StdOutS3Uri"]), self.read(result["StdErrorS3Uri"])
+
+    def timeline(self, session: str) -> dict[str, Any]:
+        """Of the session's start; the object comes a moment after the session is IDLE."""
+        found = self.athena.get_session(SessionId=session)["SessionConfiguration"]
+        uri = f"{found['WorkingDirectory']}/start.json"
+        told: dict[str, Any] = json.loads(wait_for(lambda: self._read_if_there(uri), bool))
+        return told
+
+    def _read_if_there(self, uri: str) -> str:
+        try:
+            return self.read(uri)
+        except self.s3.exceptions.NoSuchKey:
+            return ""
 
     def read(self, uri: str) -> str:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

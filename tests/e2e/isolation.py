@@ -4,7 +4,6 @@ can do to the other.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import pytest
 from tests import archives
@@ -248,9 +247,3 @@ def _session(server: Server, user: User, role: str) -> Session:
     session = user.session(ExecutionRole=ROLE + role)
     [run_dir] = set(drivers.iterdir()) - before
     return Session(user, session, run_dir)
-
-
-def start_json(session: Session) -> dict[str, Any]:
-    found = session.user.read(f"s3://sparkowl-results/{session.id}/start.json")
-    timeline: dict[str, Any] = json.loads(found)
-    return timeline

@@ -14,6 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from tests.e2e.conftest import Server, User, started, wait_for
+from tests.folders import modes_in
 
 #: Many heavy imports, in two sessions.
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(400)]
@@ -126,7 +127,7 @@ def inside(server: Server, user: User, request: pytest.FixtureRequest) -> Inside
 def files_with(secret: str, folder: Path) -> list[str]:
     """The names of the files that a secret is in."""
     found = []
-    for path in folder.rglob("*"):
+    for path in modes_in(folder):
         with suppress(FileNotFoundError):  # Spark's own come and go
             if path.is_file() and secret.encode() in path.read_bytes():
                 found.append(path.name)
@@ -134,9 +135,7 @@ def files_with(secret: str, folder: Path) -> list[str]:
 
 
 def was_warm(user: User, session: str) -> bool:
-    directory = user.athena.get_session(SessionId=session)["SessionConfiguration"]
-    said = json.loads(user.read(f"{directory['WorkingDirectory']}/start.json"))
-    return bool(said.get("warm"))
+    return bool(user.timeline(session).get("warm"))
 
 
 def test_every_tool_reaches_the_storage(inside: Inside) -> None:

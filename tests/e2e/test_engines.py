@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.e2e.conftest import GONE, Server, User, running
@@ -56,11 +55,6 @@ def made_python(data_dir: Path) -> str:
     return str(json.loads(file.read_text())["python"])
 
 
-def timeline(user: User, session: str) -> Any:
-    found = user.athena.get_session(SessionId=session)["SessionConfiguration"]["WorkingDirectory"]
-    return json.loads(user.read(f"{found}/start.json"))
-
-
 def test_one_session_runs_spark_3_while_another_runs_spark_4(user: User, three: str) -> None:
     four = user.session(WorkGroup="four")
 
@@ -68,10 +62,10 @@ def test_one_session_runs_spark_3_while_another_runs_spark_4(user: User, three: 
 
     assert versions[0] == "3.5.8\n"
     assert versions[1].startswith(FOUR)
-    assert timeline(user, three)["spark_version"] == "3.5.8"
-    assert timeline(user, four)["spark_version"] + "\n" == versions[1]
-    assert timeline(user, three)["warm"] is False
-    assert timeline(user, three)["why"] == "its engine has an environment of its own"
+    assert user.timeline(three)["spark_version"] == "3.5.8"
+    assert user.timeline(four)["spark_version"] + "\n" == versions[1]
+    assert user.timeline(three)["warm"] is False
+    assert user.timeline(three)["why"] == "its engine has an environment of its own"
     user.end(four)
 
 
@@ -111,14 +105,14 @@ def test_a_session_of_spark_3_sees_neither_the_servers_files_nor_its_packages(
     stdout = user.run(three, code)[1].splitlines()
 
     assert stdout[0] == "[]"
-    if timeline(user, three)["isolation"].startswith("landlock"):
+    if user.timeline(three)["isolation"].startswith("landlock"):
         assert stdout[2::2] == ["PermissionError"] * 4
 
 
 def test_an_engine_that_is_linked_runs_the_spark_it_is_linked_to(user: User) -> None:
     session = user.session(WorkGroup="three-five")
 
-    assert timeline(user, session)["spark_version"] == "3.5.8"
+    assert user.timeline(session)["spark_version"] == "3.5.8"
     user.end(session)
 
 

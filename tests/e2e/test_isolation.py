@@ -29,10 +29,10 @@ from tests.e2e.isolation import (
     new_session,
     open_folder,
     open_python,
-    start_json,
     why_not,
     world,
 )
+from tests.folders import modes_in
 from tests.proc import opened_by
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
@@ -81,9 +81,9 @@ def test_nothing_of_the_server_or_of_another_session_can_be_opened(here: World) 
     own = [here.attacker.run_dir / name for name in OWN]
     theirs = [
         path
-        for path in here.server.data_dir.rglob("*")
+        for path, mode in modes_in(here.server.data_dir).items()
         if not any(path.is_relative_to(folder) for folder in (here.buckets, *own))
-        and not stat.S_ISSOCK(path.lstat().st_mode)
+        and not stat.S_ISSOCK(mode)
     ]
     theirs += [here.server.data_dir.parent / name for name in ELSEWHERE]
     names = {path.name for path in theirs}
@@ -447,7 +447,7 @@ def test_a_role_gives_its_user_its_environment_and_its_properties(here: World) -
     )[0].split("\n")
     uid, name = ("65534", ATTACKER_USER) if has_user else (str(os.getuid()), "root")
     assert seen[:4] == [f"x {uid}", f"x {name}", "3", uid]
-    timeline = start_json(here.attacker)
+    timeline = here.attacker.user.timeline(here.attacker.id)
     assert timeline["warm"] is False
     assert timeline["why"] == "its execution role is mapped to an identity of its own"
     assert ("user nobody" in timeline["isolation"]) == has_user
@@ -456,21 +456,23 @@ def test_a_role_gives_its_user_its_environment_and_its_properties(here: World) -
 def test_the_folders_of_the_server_let_nobody_in_but_those_who_must(here: World) -> None:
     data = here.server.data_dir
     group_or_others = {
-        str(path.relative_to(data)): oct(path.lstat().st_mode & 0o7777)
-        for path in data.rglob("*")
+        str(path.relative_to(data)): oct(mode & 0o7777)
+        for path, mode in modes_in(data).items()
         if not path.is_relative_to(here.buckets)
         # What lies in the metastore's own folder has the modes of what it makes in buckets.
         and data / "catalog" / "metastore" not in path.parents
-        and not path.is_symlink()
-        and path.lstat().st_mode & 0o077
+        and not stat.S_ISLNK(mode)
+        and mode & 0o077
         and not any(path.is_relative_to(s.run_dir) for s in (here.victim, here.attacker))
     }
     # Nothing lies in `engines` here; what may lie there is nobody's secret.
     group_or_others.pop("engines", None)
     assert group_or_others == ({"drivers": "0o710"} if MODES[here.mode][1] else {})
     if MODES[here.mode][1]:
-        kept = [path for path in here.buckets.rglob("*") if not path.is_symlink()]
-        assert [path for path in kept if path.stat().st_mode & 0o007] == []
+        kept = {
+            path: mode for path, mode in modes_in(here.buckets).items() if not stat.S_ISLNK(mode)
+        }
+        assert [path for path, mode in kept.items() if mode & 0o007] == []
 
 
 def test_nothing_outlives_a_killed_agent_whoever_it_ran_as(here: World) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import ENDED, GONE, Server, User, pid_of, processes_of, running, wait_for
+from tests.folders import modes_in
 
 pytestmark = pytest.mark.spark
 
@@ -304,7 +305,11 @@ def test_what_cannot_be_interrupted_is_killed_within_the_bound(
         until_begun(user, calculation)
         begun[what] = session, calculation
     drivers = bystander.server.data_dir / "drivers"
-    assert wait_for(lambda: len([*drivers.rglob("over")]), lambda n: n == len(begun)) == 2
+    over = wait_for(
+        lambda: [path for path in modes_in(drivers) if path.name == "over"],
+        lambda found: len(found) == len(begun),
+    )
+    assert len(over) == 2
     asked_at = time.monotonic()
     for _, calculation in begun.values():
         user.athena.stop_calculation_execution(CalculationExecutionId=calculation)
