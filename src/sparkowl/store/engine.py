@@ -149,8 +149,8 @@ def sqlite_engine(path: Path) -> Engine:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL. Of several that do so at once, SQLite refuses some and does not wait,
-    as it cannot while they hold a shared lock (https://sqlite.org/c3ref/busy_handler.html)."""
+    """Switch the file to WAL. Of several that do so at once, SQLite may refuse one without a wait:
+    those would wait for each other's shared lock (https://sqlite.org/c3ref/busy_handler.html)."""
     until = time.monotonic() + _SQLITE_WAITS_S
     while True:
         try:
