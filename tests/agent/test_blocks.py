@@ -315,5 +315,5 @@ def test_a_block_that_failed_by_itself_says_too_that_its_outputs_are_not_there(
     )
 
 
-def test_a_small_block_takes_milliseconds(driver: Driver) -> None:
+def test_a_small_block_waits_for_no_round_of_looks(driver: Driver) -> None:
     assert min(driver.run("1+1").seconds for _ in range(20)) < 0.5

@@ -113,7 +113,7 @@ def line(driver: Driver) -> Iterator[SparkLine]:
     one.close()
 
 
-async def is_at_work(line: SparkLine, *, expected: bool) -> None:
+async def until_at_work(line: SparkLine, *, expected: bool) -> None:
     """Also the agent's own looks at Spark are calls, and Spark hears late of its jobs' ends."""
     async with asyncio.timeout(DEADLINE_S):
         while await line.at_work() is not expected:
@@ -123,16 +123,16 @@ async def is_at_work(line: SparkLine, *, expected: bool) -> None:
 async def test_spark_is_at_work_while_a_call_from_python_is(
     driver: Driver, line: SparkLine
 ) -> None:
-    await is_at_work(line, expected=False)
+    await until_at_work(line, expected=False)
     driver.run(
         "import threading\n"
         "latch = sc._jvm.java.util.concurrent.CountDownLatch(1)\n"
         "call = threading.Thread(target=getattr(latch, 'await'))\n"
         "call.start()"
     )
-    await is_at_work(line, expected=True)
+    await until_at_work(line, expected=True)
     driver.run("latch.countDown()\ncall.join()")
-    await is_at_work(line, expected=False)
+    await until_at_work(line, expected=False)
 
 
 async def test_a_line_that_the_jvm_hung_up_on_asks_again(line: SparkLine) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.agent.conftest import eventually
+from tests.proc import command_of
 
 from sparkowl.agent.messages import Adopt, Adopted, Ended, Failed, Ready, Started
 
@@ -70,14 +71,7 @@ def test_a_whole_life(start: Start, tmp_path: Path) -> None:
     driver.server.wait(lambda: driver.server.closed)
     assert driver.server.closed == [1000]
     assert not driver.processes()
-    assert not any("sleep\0602" in _command(p) for p in Path("/proc").glob("[0-9]*"))
-
-
-def _command(process: Path) -> str:
-    try:
-        return (process / "cmdline").read_text()
-    except OSError:
-        return ""
+    assert not any("sleep 602" in command_of(int(p.name)) for p in Path("/proc").glob("[0-9]*"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,17 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Response, expect
 from tests.browser.test_notebooks import Paper, calculation, link
-from tests.e2e.conftest import ENDED, Server, User, pid_of, running, wait_for
+from tests.e2e.conftest import (
+    ENDED,
+    JUPYTER,
+    Server,
+    User,
+    folder_of,
+    pid_of,
+    processes_of,
+    running,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
@@ -70,7 +80,8 @@ def test_the_jupyter_server_dies_and_the_page_goes_on_by_itself(
     os.kill(before, signal.SIGKILL)
 
     # Until the page hears of the kernel again. What the dead one had sent may be shown late.
-    wait_for(lambda: jupyter_of(server, user, session), lambda pid: pid not in {0, before})
+    folder = folder_of(server.data_dir, session, user)
+    wait_for(lambda: jupyters_in(folder), lambda found: found - {before})
     heard = outputs(cell).last.inner_text()
     expect(outputs(cell)).not_to_have_text(heard)
     go.touch()
@@ -102,20 +113,16 @@ def test_the_server_dies_while_a_cell_runs_and_the_page_misses_nothing(
     assert paper.run("6 * 7") == "42"
 
 
-def jupyter_of(server: Server, user: User, session: str) -> int:
-    """0: there is none."""
-    try:
-        return pid_of(server.data_dir, session, user, "jupyter")
-    except AssertionError:
-        return 0
+def jupyters_in(folder: Path) -> set[int]:
+    """The Jupyter servers of a driver."""
+    return {pid for pid, command in processes_of(folder).items() if JUPYTER in command}
 
 
 def counting(server: Server, user: User, session: str) -> tuple[str, Path]:
     """Code that counts until a file is there, and that file."""
-    driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
     name = f"go-{time.time_ns()}"
-    folder = server.data_dir / "drivers" / str(driver) / "work"
-    return COUNTING.replace('"go"', f'"{name}"'), folder / name
+    work = folder_of(server.data_dir, session, user) / "work"
+    return COUNTING.replace('"go"', f'"{name}"'), work / name
 
 
 def outputs(cell: Locator) -> Locator:

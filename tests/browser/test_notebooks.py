@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from tests.browser.plain import ipynb
-from tests.e2e.conftest import GONE, Server, User, running, wait_for
+from tests.e2e.conftest import GONE, Server, User, folder_of, running, wait_for
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
@@ -30,6 +30,11 @@ NAME: Final = "walk"
 #: Eight tasks of a second: long enough to be seen on any number of cores that tests run with.
 SPARK: Final = """import time
 sum(sc.parallelize(range(8), 8).map(lambda n: (time.sleep(1), n)[1]).collect())"""
+#: Runs until the file is there.
+GATED: Final = """import pathlib, time
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+order = ["api"]"""
 FIGURE: Final = """from matplotlib import pyplot
 pyplot.plot([1, 4, 9])
 pyplot.show()"""
@@ -241,11 +246,14 @@ def test_a_cell_that_runs_makes_the_session_busy_until_the_page_interrupts(
     assert paper.run("'still here'") == "'still here'"
 
 
-def test_a_cell_waits_for_a_calculation_of_the_api(paper: Paper, user: User, session: str) -> None:
-    running_one = user.submit(session, "import time\ntime.sleep(15)\norder = ['api']")
+def test_a_cell_waits_for_a_calculation_of_the_api(
+    paper: Paper, server: Server, user: User, session: str
+) -> None:
+    running_one = user.submit(session, GATED)
     user.await_state(running_one, {"RUNNING"})
     cell = paper.send("order.append('cell'); order")
     expect(paper.said("running")).to_contain_text("A calculation sent by API runs; cells wait.")
+    (folder_of(server.data_dir, session, user) / "work" / "go").touch()
     expect(cell.locator(".jp-OutputArea-output")).to_have_text("['api', 'cell']")
     expect(paper.said("running")).to_have_count(0)
 

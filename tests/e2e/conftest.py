@@ -199,20 +199,31 @@ def processes_of(data_dir: Path) -> dict[int, str]:
     return found
 
 
+#: In the command line of a session's Jupyter server.
+JUPYTER: Final = "-m sparkowl.agent.jupyter"
+
+
+def folder_of(data_dir: Path, session: str, user: User) -> Path:
+    """The folder of a session's driver; its name is the driver's id."""
+    driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
+    return data_dir / "drivers" / str(driver)
+
+
 def pid_of(data_dir: Path, session: str, user: User, part: str) -> int:
     """The agent, kernel, jvm or Jupyter server (``jupyter``) of a session's driver."""
-    driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
+    folder = folder_of(data_dir, session, user)
     words = {
-        "agent": f"-m sparkowl.agent {driver}",
+        "agent": f"-m sparkowl.agent {folder.name}",
         "kernel": "sparkowl.agent.kernel",
-        "jupyter": "-m sparkowl.agent.jupyter",
+        "jupyter": JUPYTER,
     }
-    for pid, command in processes_of(data_dir / "drivers" / driver).items():
+    found = processes_of(folder)
+    for pid, command in found.items():
         if part == "jvm" and "org.apache.spark.deploy.SparkSubmit" in command:
             return pid
         if part in words and words[part] in command:
             return pid
-    raise AssertionError(f"no {part} among {processes_of(data_dir / 'drivers' / driver)}")
+    raise AssertionError(f"no {part} among {found}")
 
 
 @contextmanager

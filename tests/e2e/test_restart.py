@@ -7,7 +7,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import ENDED, GONE, Server, User, pid_of, running, wait_for
+from tests.e2e.conftest import (
+    ENDED,
+    GONE,
+    User,
+    folder_of,
+    pid_of,
+    running,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
 
@@ -23,7 +31,9 @@ def test_what_drivers_did_alone_is_known_to_the_next_server(tmp_path: Path) -> N
     ) as server:
         user = User(server.client("athena"), server.client("s3"))
         idle, busy, killed = (user.session() for _ in range(3))
-        folders = {session: folder_of(server, user, session) for session in (idle, busy, killed)}
+        folders = {
+            session: folder_of(server.data_dir, session, user) for session in (idle, busy, killed)
+        }
         blocks = {session: user.submit(session, WAITS_THEN_PRINTS) for session in (busy, killed)}
         for block in blocks.values():
             user.await_state(block, {"RUNNING"})
@@ -52,11 +62,6 @@ def test_what_drivers_did_alone_is_known_to_the_next_server(tmp_path: Path) -> N
             assert found["Status"]["State"] == "COMPLETED", server.log()
             assert user.read(found["Result"]["StdOutS3Uri"]) == "done\n"
         wait_for(lambda: [f for f in folders.values() if f.exists()], lambda left: left == [])
-
-
-def folder_of(server: Server, user: User, session: str) -> Path:
-    driver = user.athena.list_executors(SessionId=session)["ExecutorsSummary"][0]["ExecutorId"]
-    return server.data_dir / "drivers" / str(driver)
 
 
 def facts_in(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.proc import children_of
 from tests.wheels import sha256, wheel
 
 from sparkowl.launchers import packages
@@ -406,7 +407,7 @@ async def test_a_server_that_is_killed_in_the_middle_leaves_nothing_that_counts(
     )
     try:
         await until(lambda: list(place.shelf.glob(".*")))
-        children = _children(process.pid)
+        children = children_of(process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -421,21 +422,16 @@ async def test_a_server_that_is_killed_in_the_middle_leaves_nothing_that_counts(
     assert place.left() == [folder.parent.name]
 
 
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
-
-
 async def test_a_build_that_takes_too_long_is_ended_with_all_its_processes(place: Place) -> None:
     place.write("owl-two")
     os.mkfifo(place.wheels / "owl_two-9.0-py3-none-any.whl")
-    before = set(_children(os.getpid()))
+    before = set(children_of(os.getpid()))
 
     async with place.server(limit_s=3) as made:
         with pytest.raises(PackagesError, match="its packages were not there after 3 s"):
             await made.provide("g", ENGINE)
 
-    assert set(_children(os.getpid())) <= before
+    assert set(children_of(os.getpid())) <= before
     assert place.left() == []
 
 
